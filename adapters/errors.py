@@ -1,0 +1,24 @@
+"""The one error class: what the user can put right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OtoscopeError(ValueError):
+    """Something the user can put right, said in one line that names the thing, the fault and the remedy."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> OtoscopeError:
+    """Make the error for a name that does not exist, with the nearest one that does.
+
+    >>> str(unknown("method", "lmie", ["lime", "gradcam"]))
+    "unknown method 'lmie': did you mean 'lime'? Known: lime, gradcam"
+    """
+    choices = list(known)
+    folded = {choice.lower(): choice for choice in reversed(choices)}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
+    shown = ", ".join(choices[:12]) + (f" … ({len(choices)} in all)" if len(choices) > 12 else "")
+    return OtoscopeError(f"unknown {what} {str(name)!r}: {hint}Known: {shown}")

@@ -1,0 +1,1 @@
+"""What mattered: parts, methods, explanation, report."""

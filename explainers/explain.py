@@ -1,0 +1,293 @@
+"""`explain`: the way from a model and a recording to an `Explanation`, the same for every method.
+
+1. Choose the span: as long as the longer of 10 s and the model's window, or the whole of a shorter recording; in a
+   longer recording the stretch that scores highest for the target.
+2. Ask the method for its weights.
+3. Choose the evidence, play it and everything else to the model again, and lay the weights on seconds × hertz.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from otoscope.adapters.audio import Audio
+from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.model import BATCH_SIZE, Model
+from otoscope.adapters.spectra import Stft, to_sound, unfilter
+from otoscope.adapters.windows import SPAN_SECONDS, Span, Windowed
+from otoscope.explainers.explanation import (
+    Explanation,
+    Outcome,
+    RoundTrip,
+    Score,
+    choose_evidence,
+    members,
+    spread,
+)
+from otoscope.explainers.makers import undivided
+from otoscope.explainers.methods import Method, Request, Settings, all_methods
+from otoscope.explainers.parts import Bools, Parts
+from otoscope.explainers.routes import Progress, quiet
+from otoscope.explainers.targets import Target, default_scale, on_scale, resolve_target
+
+MOST_CANDIDATES = 120
+MIN_SPAN = 0.05
+PACKAGES = ("otoscope", "torch", "captum", "lime", "librosa", "numpy", "scikit-image", "scikit-learn")
+
+
+def find_method(name: str) -> Method:
+    """Find a method by name."""
+    methods = all_methods()
+    if name not in methods:
+        raise unknown("method", name, methods)
+    return methods[name]
+
+
+def explain(
+    model: Model,
+    audio: Audio,
+    *,
+    method: str = "lime",
+    target: str | int = "top",
+    start: float | None = None,
+    duration: float | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    name: str | None = None,
+    progress: Progress = quiet,
+) -> Explanation:
+    """Explain what a model heard in a recording.
+
+    Parameters
+    ----------
+    model : Model
+        Anything with the predict interface; see `otoscope.load_model` and `otoscope.wrap`.
+    audio : Audio
+    method : str
+        One of ``otoscope methods``.
+    target : str or int
+        Label, index, ``top`` or contrast ``A-B``.
+    start, duration : float, optional
+        Span in seconds; chosen where None.
+    settings : Settings, optional
+        Part maker, number of calls, off value, scale …
+    seed : int
+        The same seed gives the same bytes.
+    batch_size : int
+        Most perturbed recordings in memory at once.
+    name : str, optional
+        What to call the model.
+    progress : callable
+        Told (done, total) calls.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    OtoscopeError
+        If anything asked for does not exist or does not fit the model.
+    """
+    began = time.perf_counter()
+    settings = settings or Settings()
+    entry = find_method(method)
+    refuse_unused(settings, method, entry)
+    whole_audio = audio.at(model.rate)
+    span, windowed, chosen_target, searched = choose_span(model, whole_audio, target, start, duration, settings)
+    excerpt = whole_audio.cut(span.start, span.duration)
+    scale = settings.scale or default_scale(model.output)
+    request = Request(
+        windowed,
+        undivided(excerpt, parts_stft(windowed), off=settings.off, seed=seed, start=span.start),
+        chosen_target,
+        scale,
+        settings,
+        seed,
+        batch_size,
+        progress,
+    )
+    request.value(np.full((1, len(model.labels)), 0.5))  # a scale that does not fit is found before the work
+    outcome = entry.run(request)
+    chosen = choose_evidence(outcome.weights, outcome.se)
+    evidence, complement = render(outcome, chosen, windowed, settings)
+    round_trip = play_again(request, outcome.parts, evidence, complement)
+    notes = (*audio.notes(), *windowed.notes(), *outcome.notes, *_evidence_notes(chosen))
+    return Explanation(
+        method=method,
+        model=name or type(model).__name__,
+        fingerprint=model.fingerprint,
+        labels=model.labels,
+        output=model.output,
+        target=chosen_target,
+        scale=scale,
+        units=outcome.units or ("log-odds" if scale == "log_odds" else "score"),
+        span=span,
+        parts=outcome.parts,
+        names=outcome.names,
+        weights=outcome.weights,
+        se=outcome.se,
+        groups=outcome.groups,
+        map=spread(outcome) if outcome.map is None else outcome.map,
+        native=outcome.native,
+        chosen=chosen,
+        evidence=Audio(evidence, model.rate, "evidence"),
+        complement=Audio(complement, model.rate, "complement"),
+        round_trip=round_trip,
+        fidelity=outcome.fidelity,
+        masks=outcome.masks,
+        scores=outcome.scores,
+        n_calls=outcome.n_calls + searched + 4,
+        seconds=time.perf_counter() - began,
+        seed=seed,
+        settings={**asdict(settings), **asked(target, start, duration)},
+        route=outcome.route,
+        versions=versions(),
+        audio_sha256=audio.sha256,
+        notes=notes,
+    )
+
+
+def asked(target: str | int, start: float | None, duration: float | None) -> dict[str, Any]:
+    """Tell what was asked for besides the settings, as it is kept with the result."""
+    return {"target": str(target), "start": start, "duration": duration}
+
+
+def refuse_unused(settings: Settings, name: str, entry: Method) -> None:
+    """Raise an error for a setting that would reach nothing."""
+    for option in changed(settings):
+        if option not in entry.uses:
+            users = ", ".join(other for other, one in all_methods().items() if option in one.uses)
+            raise OtoscopeError(f"{option} means nothing to {name}; it is a setting of {users}")
+
+
+def changed(settings: Settings) -> set[str]:
+    """Name the settings that differ from their defaults."""
+    default = Settings()
+    return {f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(default, f.name)}
+
+
+def parts_stft(model: Windowed) -> Stft:
+    """Give the model's own STFT grid where it declares one, else 2048/512."""
+    if model.spectrogram is not None:
+        own = model.spectrogram.front_end.stft
+        return Stft(own.n_fft, own.hop_length)
+    return Stft()
+
+
+def choose_span(
+    model: Model, audio: Audio, target: str | int, start: float | None, duration: float | None, settings: Settings
+) -> tuple[Span, Windowed, Target, int]:
+    """Choose the span and resolve the target on it; also count the windows asked on the way.
+
+    Raises
+    ------
+    OtoscopeError
+        If the span lies outside the recording.
+    """
+    fixed = _fixed_span(model, audio, start, duration)
+    if fixed is None:
+        return _best_span(model, audio, target, duration, settings)
+    samples = audio.cut(fixed.start, fixed.duration).samples
+    windowed = Windowed(model, len(samples))
+    scores = windowed.predict(samples[None])[0]
+    return fixed, windowed, resolve_target(target, model.labels, model.output, scores), 1
+
+
+def _span_seconds(model: Model) -> float:
+    return max(SPAN_SECONDS, (model.n_samples or 0) / model.rate)
+
+
+def _fixed_span(model: Model, audio: Audio, start: float | None, duration: float | None) -> Span | None:
+    """Give the span where nothing is to be searched for."""
+    length = _span_seconds(model) if duration is None else duration
+    if start is None and audio.seconds <= length:
+        if duration is not None and duration > audio.seconds + 1e-6:
+            raise OtoscopeError(f"{audio.name}: lasts {audio.seconds:.2f} s, less than the duration of {duration:g} s")
+        return Span(0.0, audio.seconds)
+    if start is None:
+        return None
+    if not 0 <= start < audio.seconds - MIN_SPAN:
+        raise OtoscopeError(
+            f"{audio.name}: a span cannot start at {start:g} s; the recording lasts {audio.seconds:.2f} s"
+        )
+    if duration is not None and (duration < MIN_SPAN or start + duration > audio.seconds + 1e-6):
+        raise OtoscopeError(
+            f"{audio.name}: a span of {duration:g} s from {start:g} s on does not fit; the recording lasts "
+            f"{audio.seconds:.2f} s"
+        )
+    return Span(start, min(length, audio.seconds - start))
+
+
+def _best_span(
+    model: Model, audio: Audio, target: str | int, duration: float | None, settings: Settings
+) -> tuple[Span, Windowed, Target, int]:
+    """Find the stretch that scores highest for the target."""
+    length = _span_seconds(model) if duration is None else duration
+    if length < MIN_SPAN:
+        raise OtoscopeError(f"a span of {length:g} s is too short; give at least {MIN_SPAN:g} s")
+    last = audio.seconds - length
+    n = min(MOST_CANDIDATES, 1 + int(np.ceil(last)))
+    starts = np.round(np.linspace(0, last, n), 2)
+    windowed = Windowed(model, len(audio.cut(0.0, length).samples))
+    scores = np.concatenate(
+        [windowed.predict(_at(audio, float(start), windowed.n_samples)[None]) for start in starts]
+    )  # (n, n_classes)
+    chosen = resolve_target(target, model.labels, model.output, scores.mean(axis=0))
+    scale = settings.scale or default_scale(model.output)
+    best = int(np.argmax(on_scale(scores, chosen, model.output, scale, clip=settings.clip)))
+    return Span(float(starts[best]), length), windowed, chosen, n
+
+
+def _at(audio: Audio, start: float, n_samples: int) -> Any:
+    """Cut exactly `n_samples` from `start` seconds on, padded where rounding ran over the end."""
+    first = round(start * audio.rate)
+    samples = audio.samples[first : first + n_samples]
+    return np.pad(samples, (0, n_samples - len(samples)))
+
+
+def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings) -> tuple[Any, Any]:
+    """Render evidence and complement, each (n_samples,)."""
+    parts = outcome.parts
+    mask = (members(outcome.groups, parts.k)[chosen].sum(axis=0) > 0).astype(np.float32)
+    if settings.render == "mask" or model.spectrogram is None:
+        evidence, complement = parts.compose(np.stack([mask, 1 - mask]))
+        return evidence, complement
+    front_end = model.spectrogram.front_end
+    sounds = []
+    for one in (mask, 1 - mask):
+        share = sum(one[part] * parts.share(part) for part in range(parts.k))
+        bands = front_end.weights @ (np.asarray(share) ** front_end.exponent * parts.power ** (front_end.exponent / 2))
+        energies = unfilter(bands.astype(np.float64), front_end.weights, method=settings.render)
+        magnitude = energies ** (1 / front_end.exponent)
+        sounds.append(to_sound(magnitude, parts.stft, len(parts.audio.samples), phase_of=parts.audio.samples))
+    return sounds[0], sounds[1]
+
+
+def play_again(request: Request, parts: Parts, evidence: Any, complement: Any) -> RoundTrip:
+    """Ask the model what it hears in the recording, the evidence, everything else, and all parts off."""
+    off = parts.compose(np.zeros((1, parts.k)))[0]
+    scores = np.concatenate(
+        [request.model.predict(sound[None]) for sound in (parts.audio.samples, evidence, complement, off)]
+    )
+    values = request.value(scores)
+    plain = on_scale(scores, request.target, request.model.output, "score")
+    tops = [request.model.labels[i] for i in scores.argmax(axis=1)]
+    rows = zip(plain, values, tops, scores.tolist(), strict=True)
+    return RoundTrip(*(Score(float(score), float(value), top, tuple(row)) for score, value, top, row in rows))
+
+
+def _evidence_notes(chosen: Bools) -> tuple[str, ...]:
+    return () if chosen.any() else ("no part clearly speaks for the target, so the evidence is empty",)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a result."""
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}

@@ -1,0 +1,161 @@
+"""The picture of an explanation: spectrogram, map, weights; for grouped layers also pitch class × time.
+
+In the map grey is what sounds, red speaks for the target and blue against it, the stronger the more colour; evidence is
+outlined. Time in seconds of the recording, frequency in hertz on a log axis with the Cs marked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from otoscope.adapters.pitch import C0
+from otoscope.explainers import grid
+from otoscope.explainers.explanation import Explanation, members
+from otoscope.explainers.targets import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+N_ROWS = 320
+FLOOR = -80.0
+FOR, AGAINST = np.array([0.84, 0.10, 0.11]), np.array([0.13, 0.36, 0.80])
+N_BARS = 10
+
+
+def draw(explanation: Explanation, path: str | Path) -> None:
+    """Draw an explanation into a PNG file."""
+    from matplotlib.figure import Figure
+
+    pitch = "groups" in explanation.native
+    figure = Figure(figsize=(13, 8.6 if pitch else 7.2), layout="constrained")
+    ratios = [1, 1, 0.55] if pitch else [1, 1]
+    cells = figure.add_gridspec(len(ratios), 2, width_ratios=[2.6, 1], height_ratios=ratios)
+    _spectrogram(explanation, figure.add_subplot(cells[0, 0]))
+    _map(explanation, figure.add_subplot(cells[1, 0]))
+    if pitch:
+        _groups(explanation, figure.add_subplot(cells[2, 0]))
+    _bars(explanation, figure.add_subplot(cells[:, 1]))
+    figure.suptitle(
+        _plain(f"{explanation.audio.name} · {explanation.model} · {explanation.method} · {explanation.target.name}")
+    )
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading dollars as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def rows(explanation: Explanation) -> Floats:
+    """Frequencies of the picture's rows in hertz, shape (n_rows,): log-spaced from C1 to the Nyquist frequency."""
+    return np.asarray(np.geomspace(2 * C0, explanation.audio.rate / 2, N_ROWS))
+
+
+def level(explanation: Explanation) -> Floats:
+    """Loudness of the picture's cells, shape (n_rows, n_frames), from 0 (80 dB below the loudest) to 1."""
+    parts = explanation.parts
+    power = parts.power[_bins(explanation)]
+    loudest = float(power.max()) or 1.0
+    return np.asarray(1 - np.maximum(10 * np.log10(np.maximum(power / loudest, 1e-30)), FLOOR) / FLOOR)
+
+
+def colour(explanation: Explanation) -> Floats:
+    """How much each cell speaks for (to 1) or against (to −1) the target, shape (n_rows, n_frames).
+
+    Black-box methods colour a whole part by its weight; Grad-CAM colours by its map.
+    """
+    parts = explanation.parts
+    if explanation.units != "relative":
+        per_part = members(explanation.groups, parts.k).T @ explanation.weights
+        cells = per_part[parts.labels][_bins(explanation)]
+    else:
+        bands = np.searchsorted(grid.band_edges()[1:-1], rows(explanation))
+        step = parts.stft.hop_length / explanation.audio.rate
+        columns = (np.arange(parts.labels.shape[1]) * step / grid.SECONDS).astype(int)
+        cells = explanation.map[bands][:, np.minimum(columns, explanation.map.shape[1] - 1)]
+    return np.asarray(cells / (float(np.abs(cells).max()) or 1.0))
+
+
+def _bins(explanation: Explanation) -> Any:
+    width = explanation.audio.rate / explanation.parts.stft.n_fft
+    return np.minimum(np.round(rows(explanation) / width).astype(int), explanation.parts.stft.n_bins - 1)
+
+
+def _axes(explanation: Explanation, axes: Axes, image: Floats, **settings: Any) -> None:
+    low, high = np.log2(rows(explanation)[[0, -1]])
+    start = explanation.span.start
+    extent = (start, start + explanation.audio.seconds, low, high)
+    axes.imshow(image, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **settings)
+    marks = [2 * C0 * 2**octave for octave in range(10) if 2 * C0 * 2**octave < 2**high]
+    axes.set_yticks(np.log2(marks), [f"C{octave + 1} · {mark:.0f}" for octave, mark in enumerate(marks)])
+    axes.set_ylabel("hertz")
+
+
+def _spectrogram(explanation: Explanation, axes: Axes) -> None:
+    _axes(explanation, axes, level(explanation), cmap="magma", vmin=0, vmax=1)
+    axes.set_title("what sounds", loc="left", fontsize=10)
+
+
+def _map(explanation: Explanation, axes: Axes) -> None:
+    loud, strength = level(explanation)[..., None], colour(explanation)[..., None]
+    grey = 1 - 0.75 * loud
+    hue = np.where(strength > 0, FOR, AGAINST)
+    share = np.abs(strength) ** 0.7
+    tinted = 1 - (1 - hue) * (0.15 + 0.85 * loud)
+    _axes(explanation, axes, (1 - share) * grey + share * tinted)
+    outlined = explanation.groups is None and _outline(explanation, axes)
+    axes.set_title(
+        "what mattered: red for, blue against" + (", outlined the evidence" if outlined else ""),
+        loc="left",
+        fontsize=10,
+    )
+    axes.set_xlabel("seconds")
+
+
+def _outline(explanation: Explanation, axes: Axes) -> bool:
+    """Draw a line around the evidence, where there is one to draw."""
+    parts = explanation.parts
+    mask = members(explanation.groups, parts.k)[explanation.chosen].sum(axis=0) > 0
+    chosen = mask[parts.labels][_bins(explanation)]
+    if chosen.all() or not chosen.any() or min(chosen.shape) < 2:
+        return False
+    low, high = np.log2(rows(explanation)[[0, -1]])
+    start = explanation.span.start
+    extent = (start, start + explanation.audio.seconds, low, high)
+    axes.contour(chosen, levels=[0.5], colors="k", linewidths=0.7, extent=extent)
+    return True
+
+
+def _groups(explanation: Explanation, axes: Axes) -> None:
+    cells = explanation.native["groups"]
+    start, limit = explanation.span.start, float(np.abs(cells).max()) or 1.0
+    extent = (start, start + explanation.audio.seconds, -0.5, len(cells) - 0.5)
+    axes.imshow(cells, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.set_yticks(range(len(cells)), [str(name) for name in explanation.native["group_names"]], fontsize=7)
+    axes.set_title("which notes, when", loc="left", fontsize=10)
+    axes.set_xlabel("seconds")
+
+
+def _bars(explanation: Explanation, axes: Axes) -> None:
+    strongest = explanation.strongest(N_BARS)[::-1]
+    weights = explanation.weights[strongest]
+    errors = None if explanation.se is None else 2 * explanation.se[strongest]
+    colours = np.where(weights[:, None] > 0, FOR, AGAINST)
+    axes.barh(range(len(strongest)), weights, xerr=errors, color=colours, ecolor="0.4")
+    axes.set_yticks([])
+    for place, index in enumerate(strongest):
+        axes.annotate(
+            _plain(explanation.names[index]),
+            (0.02, place + 0.42),
+            xycoords=("axes fraction", "data"),
+            fontsize=7.5,
+            va="bottom",
+        )
+    axes.set_ylim(-0.6, len(strongest) + 0.1)
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set_xlabel(f"weight ({explanation.units})" + ("" if errors is None else " ± 2 standard errors"))
+    axes.set_title("strongest parts", loc="left", fontsize=10)
+    axes.spines[["top", "right", "left"]].set_visible(False)

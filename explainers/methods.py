@@ -1,0 +1,142 @@
+"""The methods, by name: each is a function from a `Request` to an `Outcome`.
+
+A method declares the settings it uses, so that a setting that would reach nothing is an error and not a silent wish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from otoscope.adapters.windows import Windowed
+from otoscope.explainers.combs import HALF_WIDTH, N_HARMONICS, OCTAVES
+from otoscope.explainers.explanation import Outcome
+from otoscope.explainers.makers import N_PARTS
+from otoscope.explainers.neighbourhoods import Neighbourhood
+from otoscope.explainers.parts import Off, Parts
+from otoscope.explainers.routes import Progress, Route, quiet
+from otoscope.explainers.targets import CLIP, Floats, Scale, Target, on_scale
+
+Render = Literal["mask", "pinv", "nnls"]
+
+CALLS = 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen, with defaults; None means the method's own default.
+
+    Attributes
+    ----------
+    parts : str, optional
+        Part maker: ``superpixels`` for LIME and Grad-CAM, ``harmonic`` for occlusion.
+    n_parts : int
+        Most parts to make.
+    off : {"silence", "mean", "noise"}
+        What stands in for a part that is switched off.
+    scale : {"log_odds", "score"}, optional
+    clip : float
+        Probabilities are clipped to [clip, 1 − clip] before the logarithm.
+    calls : int
+        Size of LIME's neighbourhood.
+    neighbourhood : {"design", "random", "exhaustive"}
+    domain : {"stft", "bands"}
+        Whether LIME's parts are cut from the recording's STFT or from the model's own filtered spectrogram.
+    render : {"mask", "pinv", "nnls"}
+        How evidence from the model's filtered spectrogram becomes sound.
+    route : {"auto", "waveform", "bands"}
+    combs : {"overlapping", "disjoint"}
+        Of harmonic occlusion.
+    notes : tuple of str
+        Single notes to occlude instead of pitch classes.
+    half_width : float
+        Of a comb's teeth, in cents.
+    n_harmonics : int
+    octaves : (int, int)
+    layer : str, optional
+        Of Grad-CAM.
+    """
+
+    parts: str | None = None
+    n_parts: int = N_PARTS
+    off: Off = "silence"
+    scale: Scale | None = None
+    clip: float = CLIP
+    calls: int = CALLS
+    neighbourhood: Neighbourhood = "design"
+    domain: Literal["stft", "bands"] = "stft"
+    render: Render = "mask"
+    route: Route = "auto"
+    combs: Literal["overlapping", "disjoint"] = "overlapping"
+    notes: tuple[str, ...] = ()
+    half_width: float = HALF_WIDTH
+    n_harmonics: int = N_HARMONICS
+    octaves: tuple[int, int] = OCTAVES
+    layer: str | None = None
+
+
+COMMON = frozenset({"parts", "n_parts", "off", "scale", "clip"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one model about one span.
+
+    Attributes
+    ----------
+    model : Windowed
+    whole : Parts
+        The undivided span on the STFT grid that fits the model.
+    target : Target
+    scale : {"log_odds", "score"}
+    settings : Settings
+    seed : int
+    batch_size : int
+    progress : callable
+    """
+
+    model: Windowed
+    whole: Parts
+    target: Target
+    scale: Scale
+    settings: Settings
+    seed: int
+    batch_size: int
+    progress: Progress = quiet
+
+    def value(self, scores: Floats) -> Floats:
+        """Bring scores (n, n_classes) to the explained scale, (n,)."""
+        return on_scale(scores, self.target, self.model.output, self.scale, clip=self.settings.clip)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: what it does, how, and which settings it uses."""
+
+    summary: str
+    run: Callable[[Request], Outcome]
+    uses: frozenset[str] = field(default_factory=frozenset)
+    white_box: bool = False
+
+
+METHODS: dict[str, Method] = {}
+HOMES = ("lime", "occlusion", "gradcam")
+
+
+def all_methods() -> dict[str, Method]:
+    """Give every method by name; importing a method's home registers it."""
+    for home in HOMES:
+        import_module(f"otoscope.explainers.{home}")
+    return METHODS
+
+
+def method(name: str, summary: str, *, uses: set[str], white_box: bool = False) -> Callable[[Any], Any]:
+    """Register a method."""
+
+    def register(run: Callable[[Request], Outcome]) -> Callable[[Request], Outcome]:
+        METHODS[name] = Method(summary, run, COMMON | uses, white_box)
+        return run
+
+    return register

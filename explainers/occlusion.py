@@ -1,0 +1,61 @@
+"""Occlusion: what is lost when one thing falls silent.
+
+The weight of a comb (a pitch class, a note) or of a part is scale(all) − scale(without it) (Zeiler & Fergus, 2014; for
+combs of partials after the harmonics CNN of Fong, Kumar & Sudhir, 2025). Combs overlap, since the third partial of C is
+a G; the disjoint variant gives each bin to its nearest pitch class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from otoscope.adapters.errors import unknown
+from otoscope.explainers.combs import comb_parts
+from otoscope.explainers.explanation import Outcome, members
+from otoscope.explainers.makers import cut
+from otoscope.explainers.methods import Request, method
+from otoscope.explainers.parts import Parts
+from otoscope.explainers.routes import score_masks
+
+
+@method(
+    "occlusion",
+    "silence one comb of partials (or part) at a time and see what is lost",
+    uses={"combs", "notes", "half_width", "n_harmonics", "octaves"},
+)
+def occlusion(request: Request) -> Outcome:
+    """Weigh each group of parts by what the target loses without it."""
+    parts = occlusion_parts(request)
+    groups = parts.groups
+    without = 1 - members(groups, parts.k)  # (n_weights, k): one thing off in each
+    masks = np.concatenate([np.ones((1, parts.k)), without]).astype(np.uint8)
+    scored = score_masks(
+        request.model, parts, masks, route="waveform", batch_size=request.batch_size, progress=request.progress
+    )
+    values = request.value(scored.scores)
+    return Outcome(
+        parts,
+        values[0] - values[1:],
+        scored.n_calls,
+        groups=groups,
+        names=parts.names if groups is None else parts.group_names,
+        masks=masks,
+        scores=scored.scores,
+    )
+
+
+def occlusion_parts(request: Request) -> Parts:
+    """Make combs for harmonic parts, else whatever the part maker makes."""
+    settings = request.settings
+    maker = settings.parts or "harmonic"
+    if settings.combs not in ("overlapping", "disjoint"):
+        raise unknown("kind of combs", settings.combs, ("overlapping", "disjoint"))
+    if maker == "harmonic" and (settings.combs == "overlapping" or settings.notes):
+        return comb_parts(
+            request.whole,
+            notes=settings.notes,
+            half_width=settings.half_width,
+            n_harmonics=settings.n_harmonics,
+            octaves=settings.octaves,
+        )
+    return cut(request.whole, maker, settings.n_parts)

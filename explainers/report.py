@@ -1,0 +1,198 @@
+"""The report: one self-contained page over all explanations below a folder, and an index for programs.
+
+``report.html`` holds pictures and sounds as data, runs no script and fetches nothing (its content-security policy
+forbids both); labels and file names are escaped. Sounds are MP3, which every browser plays. ``index.json`` lists the results.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from otoscope.explainers.store import read_document, write_atomically
+
+N_WEIGHTS = 12
+N_CLASSES = 5
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+Document = dict[str, Any]
+
+
+def find_results(directory: str | Path) -> list[Path]:
+    """List the folders of all explanations below an output folder, in order of name."""
+    found = Path(directory).glob("*/*/*/explanation.json")
+    return sorted(path.parent for path in found if not path.parent.name.startswith(".partial-"))
+
+
+def write_report(directory: str | Path) -> Path:
+    """Write ``report.html`` and ``index.json`` over all explanations below a folder.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The output folder of ``otoscope explain``.
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    directory = Path(directory)
+    results = [(folder, read_document(folder)) for folder in find_results(directory)]
+    index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in results]}
+    text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    write_atomically(directory / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
+    page = _render(_recordings(results))
+    write_atomically(directory / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    return directory / "report.html"
+
+
+def _entry(directory: Path, folder: Path, document: Document) -> Document:
+    return {"folder": str(folder.relative_to(directory)), **summary(document)}
+
+
+def summary(document: Document) -> Document:
+    """Boil an explanation down to what a program or a terminal wants to know."""
+    trip = document["round_trip"]
+    strongest = sorted(document["weights"], key=lambda weight: -abs(weight["weight"]))[:3]
+    return {
+        "recording": document["audio"]["name"],
+        "model": document["model"]["name"],
+        "method": document["method"],
+        "target": document["target"]["name"],
+        "span": document["span"],
+        "units": document["units"],
+        "score": trip["original"]["score"],
+        "round_trip": {name: answer["score"] for name, answer in trip.items()},
+        "strongest": [{key: weight[key] for key in ("name", "weight", "se")} for weight in strongest],
+        "fidelity": document["fidelity"],
+        "n_calls": document["n_calls"],
+        "notes": document["notes"],
+    }
+
+
+def _render(recordings: list[Document]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("otoscope.explainers", ".")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return page.get_template("report.html").render(recordings=recordings)
+
+
+def _recordings(results: Iterable[tuple[Path, Document]]) -> list[Document]:
+    """Group results by recording, then by model and span, so that each original is held once."""
+    recordings = []
+    for _, same in groupby(results, key=lambda result: result[0].parent.parent):
+        group = list(same)
+        spans = [
+            _span(list(span))
+            for _, span in groupby(group, key=lambda r: (r[0].parent, r[1]["span"]["start"], r[1]["span"]["duration"]))
+        ]
+        recordings.append({"name": group[0][1]["audio"]["name"], "spans": spans})
+    return recordings
+
+
+def _span(results: list[tuple[Path, Document]]) -> Document:
+    folder, first = results[0]
+    labels, original = first["model"]["labels"], first["round_trip"]["original"]
+    classes = sorted(zip(labels, original["all"], strict=True), key=lambda pair: -pair[1])[:N_CLASSES]
+    start, duration = first["span"]["start"], first["span"]["duration"]
+    said = ", ".join(f"{label} = {value:.2f}" for label, value in classes)
+    if first["model"]["output"] != "regression":
+        said = f"heard {classes[0][0]} ({classes[0][1]:.0%})"
+    return {
+        "model": first["model"]["name"],
+        "said": said,
+        "classes": classes,
+        "start": start,
+        "end": start + duration,
+        "sound": _sound(folder / "original.wav"),
+        "explanations": [_explanation(*result) for result in results],
+    }
+
+
+def _explanation(folder: Path, document: Document) -> Document:
+    weights = sorted(document["weights"], key=lambda weight: -abs(weight["weight"]))
+    trip = document["round_trip"]
+    target = document["target"]["name"]
+    return {
+        "method": document["method"],
+        "target": target,
+        "sentence": sentence(document),
+        "notes": document["notes"],
+        "evidence": _sound(folder / "evidence.wav"),
+        "complement": _sound(folder / "complement.wav"),
+        "evidence_says": _says(target, trip["evidence"], document),
+        "complement_says": _says(target, trip["complement"], document),
+        "picture": _data("image/png", (folder / "map.png").read_bytes()),
+        "alt": f"Spectrogram of {document['audio']['name']} with what speaks for and against {target}; "
+        f"strongest: {weights[0]['name']}",
+        "units": document["units"],
+        "has_se": weights[0]["se"] is not None,
+        "weights": weights[:N_WEIGHTS],
+        "facts": _facts(document),
+    }
+
+
+def _says(target: str, answer: Document, document: Document) -> str:
+    told = f"{target} {answer['score']:.3f}"
+    return told if document["model"]["output"] == "regression" else f"{told}, top {answer['top']}"
+
+
+def sentence(document: Document) -> str:
+    """Tell an explanation in words, from its numbers."""
+    trip, target = document["round_trip"], document["target"]["name"]
+    weights = sorted(document["weights"], key=lambda weight: -weight["weight"])
+    chosen = [weight for weight in weights if weight["evidence"]]
+    scores = {name: f"{answer['score']:.3f}" for name, answer in trip.items()}
+    if not chosen:
+        return f"The score of {target} is {scores['original']}; no part clearly speaks for it."
+    energy = min(1.0, sum(weight["energy"] for weight in chosen))
+    parts = "1 part" if len(chosen) == 1 else f"{len(chosen)} parts"
+    return (
+        f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "
+        f"are the evidence: alone they score {scores['evidence']}, everything else {scores['complement']}, "
+        f"all parts off {scores['off']}. The strongest is {weights[0]['name']}."
+    )
+
+
+def _facts(document: Document) -> list[tuple[str, str]]:
+    fidelity = {key: f"{value:.4g}" for key, value in document["fidelity"].items() if value is not None}
+    gap = document["gap"]
+    facts = {
+        **{key.replace("_", " "): value for key, value in fidelity.items()},
+        "gap (score − off − Σ weights)": None if gap is None else f"{gap:+.3f}",
+        "calls": f"{document['n_calls']} in {document['seconds']:.1f} s, route {document['route']}",
+        "scale": document["scale"],
+        "off value": document["parts"]["off"],
+        "seed": str(document["seed"]),
+        "model fingerprint": document["model"]["fingerprint"],
+        "recording sha256": document["audio"]["sha256"],
+        "settings": json.dumps(document["settings"], sort_keys=True),
+        "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+    }
+    return [(key, value) for key, value in facts.items() if value is not None]
+
+
+def _sound(path: Path) -> str:
+    """Encode a WAV as MP3 data; a rate that MP3 lacks is resampled, a level beyond full scale is lowered."""
+    import soundfile
+
+    from otoscope.adapters.audio import load_audio
+
+    audio = load_audio(path)
+    if audio.rate not in MP3_RATES:
+        audio = audio.at(44100)
+    peak = float(abs(audio.samples).max())
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.samples / max(1.0, peak), audio.rate, format="MP3", subtype="MPEG_LAYER_III")
+    return _data("audio/mpeg", buffer.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

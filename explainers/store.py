@@ -1,0 +1,309 @@
+"""Keeping explanations: a folder each, complete or not there at all.
+
+===================  ==============================================================================================
+explanation.json     everything but arrays, with ``schema: "otoscope/explanation/1"``
+arrays.npz           label map (uint16), weights, errors, groups, map, the method's own map
+calls.npz            masks and scores of every call of a fit, so that other targets and scales need no new calls
+original.wav         the explained span at the model's rate
+evidence.wav         the evidence alone
+complement.wav       everything else
+map.png              spectrogram, map, weights
+===================  ==============================================================================================
+
+Results lie in ``DIR/<stem>-<sha8>/<model>/<method>-<target>/``. A folder is written under another name and renamed at
+the end, so a killed run leaves no half result. The same seed gives the same bytes, but for ``seconds`` and paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from otoscope.adapters.audio import Audio, write_wav
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.spectra import Stft
+from otoscope.adapters.windows import Span
+from otoscope.explainers.explanation import Explanation, RoundTrip, Score
+from otoscope.explainers.parts import Parts
+from otoscope.explainers.targets import Target
+
+SCHEMA = "otoscope/explanation/1"
+
+
+def result_folder(explanation: Explanation, recording: str) -> Path:
+    """Where a result lies below the output folder."""
+    stem = slug(Path(recording).stem)
+    return (
+        Path(f"{stem}-{explanation.audio_sha256[:8]}")
+        / slug(Path(explanation.model).stem)
+        / f"{explanation.method}-{slug(explanation.target.name)}"
+    )
+
+
+def slug(name: str) -> str:
+    """Turn a name into one that every file system takes; a changed name gets a hash, so that two stay two.
+
+    >>> slug("rock")
+    'rock'
+    >>> slug("Male speech, man speaking")
+    'Male_speech_man_speaking-b26f5d'
+    """
+    safe = re.sub(r"[^\w.+-]+", "_", name, flags=re.ASCII).strip("._")[:60]
+    return safe if safe == name else f"{safe or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+@contextmanager
+def whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """Offer an empty folder to write to; it takes its name only when everything went well.
+
+    Raises
+    ------
+    OtoscopeError
+        If the place cannot be written to.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    except OSError as error:
+        raise OtoscopeError(f"{folder}: cannot be written ({error.strerror}); choose another place") from None
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name and rename it at the end."""
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+        partial = Path(folder) / path.name
+        write(partial)
+        partial.replace(path)
+
+
+def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool = False) -> Path:
+    """Write an explanation into a folder, which must not hold anything else.
+
+    Parameters
+    ----------
+    explanation : Explanation
+    folder : str or Path
+    equal_loudness : bool
+        Bring evidence and complement to the root-mean-square level of the original, so that they are compared by what
+        is in them; the gains stand in the JSON.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OtoscopeError
+        If it cannot be written, or holds something that is no explanation.
+    """
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "explanation.json").exists()):
+        raise OtoscopeError(f"{folder}: holds something else; choose another folder")
+    from otoscope.explainers.figure import draw
+
+    gains = _gains(explanation) if equal_loudness else {"evidence": 1.0, "complement": 1.0}
+    with whole_or_nothing(folder) as partial:
+        document = {**to_document(explanation), "gains": gains}
+        text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        (partial / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        np.savez_compressed(partial / "arrays.npz", allow_pickle=False, **_arrays(explanation))
+        if explanation.masks is not None and explanation.scores is not None:
+            np.savez_compressed(partial / "calls.npz", masks=explanation.masks, scores=explanation.scores)
+        rate = explanation.audio.rate
+        write_wav(partial / "original.wav", explanation.audio.samples, rate)
+        for name, audio in (("evidence", explanation.evidence), ("complement", explanation.complement)):
+            write_wav(partial / f"{name}.wav", audio.samples * np.float32(gains[name]), rate)
+        draw(explanation, partial / "map.png")
+    return folder
+
+
+def _gains(explanation: Explanation) -> dict[str, float]:
+    def level(audio: Audio) -> float:
+        return float(np.sqrt(np.mean(audio.samples.astype(np.float64) ** 2)))
+
+    original = level(explanation.audio)
+    pairs = {"evidence": level(explanation.evidence), "complement": level(explanation.complement)}
+    return {name: original / own if own > 1e-6 else 1.0 for name, own in pairs.items()}
+
+
+def to_document(explanation: Explanation) -> dict[str, Any]:
+    """Everything but arrays, as plain values."""
+    e = explanation
+    parts = e.parts
+    return {
+        "schema": SCHEMA,
+        "method": e.method,
+        "model": {"name": e.model, "fingerprint": e.fingerprint, "labels": list(e.labels), "output": e.output},
+        "audio": {"name": e.audio.name, "sha256": e.audio_sha256, "rate": e.audio.rate},
+        "target": asdict(e.target),
+        "scale": e.scale,
+        "units": e.units,
+        "span": asdict(e.span),
+        "round_trip": asdict(e.round_trip),
+        "gap": e.gap,
+        "fidelity": e.fidelity,
+        "weights": [
+            {
+                "name": e.names[i],
+                "weight": float(e.weights[i]),
+                "se": None if e.se is None else float(e.se[i]),
+                "energy": float(e.energy[i]),
+                "evidence": bool(e.chosen[i]),
+            }
+            for i in range(len(e.weights))
+        ],
+        "parts": {
+            "names": list(parts.names),
+            "extents": np.round(parts.extents, 4).tolist(),
+            "energy": parts.energy.tolist(),
+            "off": parts.off,
+            "seed": parts.seed,
+            "n_fft": parts.stft.n_fft,
+            "hop_length": parts.stft.hop_length,
+        },
+        "n_calls": e.n_calls,
+        "seconds": round(e.seconds, 3),
+        "seed": e.seed,
+        "settings": e.settings,
+        "route": e.route,
+        "versions": e.versions,
+        "notes": list(e.notes),
+    }
+
+
+def _arrays(e: Explanation) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "labels": e.parts.labels.astype(np.uint16),
+        "weights": e.weights,
+        "map": e.map,
+        "times": e.times,
+        "frequencies": e.frequencies,
+        "chosen": e.chosen,
+    }
+    optional = {"se": e.se, "groups": e.groups, "shares": e.parts.shares}
+    arrays.update({name: array for name, array in optional.items() if array is not None})
+    arrays.update({f"native_{name}": np.asarray(value) for name, value in e.native.items()})
+    return arrays
+
+
+def load_explanation(folder: str | Path) -> Explanation:
+    """Read an explanation back.
+
+    Raises
+    ------
+    OtoscopeError
+        If the folder holds none, or one of another schema.
+    """
+    folder = Path(folder)
+    document = read_document(folder)
+    try:
+        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        calls: dict[str, Any] = {}
+        if (folder / "calls.npz").exists():
+            with np.load(folder / "calls.npz", allow_pickle=False) as file:
+                calls = {name: file[name] for name in file.files}
+        sounds = {name: _read_wav(folder / f"{name}.wav") for name in ("original", "evidence", "complement")}
+        return _from_document(document, arrays, calls, sounds)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise OtoscopeError(f"{folder}: this explanation is damaged ({error}); make it again") from None
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """Read the JSON of an explanation and check its schema."""
+    path = folder / "explanation.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OtoscopeError(
+            f"{folder}: holds no explanation.json; name a folder that `otoscope explain` made"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OtoscopeError(f"{path}: cannot be read ({error}); make the explanation again") from None
+    if document.get("schema") != SCHEMA:
+        raise OtoscopeError(f"{path}: has schema {document.get('schema')!r}; this version reads {SCHEMA!r}")
+    return document
+
+
+def _read_wav(path: Path) -> npt.NDArray[np.float32]:
+    from scipy.io import wavfile
+
+    return np.asarray(wavfile.read(path)[1], dtype=np.float32)
+
+
+def _from_document(
+    document: dict[str, Any], arrays: dict[str, Any], calls: dict[str, Any], sounds: dict[str, Any]
+) -> Explanation:
+    model, audio, parts = document["model"], document["audio"], document["parts"]
+    rate = audio["rate"]
+    names = tuple(entry["name"] for entry in document["weights"])
+    groups = arrays.get("groups")
+    rebuilt = Parts(
+        Audio(sounds["original"], rate, audio["name"]),
+        Stft(parts["n_fft"], parts["hop_length"]),
+        arrays["labels"].astype(np.intp),
+        tuple(parts["names"]),
+        shares=arrays.get("shares"),
+        groups=groups,
+        group_names=names if groups is not None else (),
+        off=parts["off"],
+        seed=parts["seed"],
+        start=document["span"]["start"],
+    )
+    gains = document["gains"]
+    scores = {
+        key: Score(v["score"], v["scaled"], v["top"], tuple(v["all"])) for key, v in document["round_trip"].items()
+    }
+    return Explanation(
+        method=document["method"],
+        model=model["name"],
+        fingerprint=model["fingerprint"],
+        labels=tuple(model["labels"]),
+        output=model["output"],
+        target=Target(**document["target"]),
+        scale=document["scale"],
+        units=document["units"],
+        span=Span(**document["span"]),
+        parts=rebuilt,
+        names=names,
+        weights=arrays["weights"],
+        se=arrays.get("se"),
+        groups=groups,
+        map=arrays["map"],
+        native={name.removeprefix("native_"): array for name, array in arrays.items() if name.startswith("native_")},
+        chosen=arrays["chosen"],
+        evidence=Audio(sounds["evidence"] / np.float32(gains["evidence"]), rate, "evidence"),
+        complement=Audio(sounds["complement"] / np.float32(gains["complement"]), rate, "complement"),
+        round_trip=RoundTrip(**scores),
+        fidelity=document["fidelity"],
+        masks=calls.get("masks"),
+        scores=calls.get("scores"),
+        n_calls=document["n_calls"],
+        seconds=document["seconds"],
+        seed=document["seed"],
+        settings=document["settings"],
+        route=document["route"],
+        versions=document["versions"],
+        audio_sha256=audio["sha256"],
+        notes=tuple(document["notes"]),
+    )

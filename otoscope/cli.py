@@ -1,0 +1,257 @@
+"""The command line. Heavy imports stay inside the commands, so that ``otoscope --help`` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from otoscope import __version__
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.console import Group, print_json, print_result, stop_cleanly
+
+FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+MODEL = click.option(
+    "--model",
+    "model_name",
+    default="harmonics",
+    show_default=True,
+    help="Short name or model card; see `otoscope models`.",
+)
+DEVICE = click.option("--device", default="cpu", show_default=True, help="Where a torch model runs: cpu, cuda, mps.")
+BATCH = click.option(
+    "--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Most windows in memory at once."
+)
+SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same seed, same bytes.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+FORCE = click.option("--force", is_flag=True, help="Replace results that exist.")
+RESUME = click.option("--resume", is_flag=True, help="Keep results that exist and make the others.")
+
+
+def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
+    """Stack decorators in the order in which they are to be listed."""
+
+    def stack(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return stack
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="otoscope")
+def main() -> None:
+    r"""Explain what any audio model heard.
+
+    \b
+    otoscope demo
+    otoscope explain song.mp3 --method lime --method gradcam --out report
+    """
+    stop_cleanly()
+
+
+@main.command()
+@click.option(
+    "--out", default="otoscope-demo", show_default=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@options(SEED, FORCE, JSON)
+def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
+    r"""Explain the shipped recording with the shipped model, by all methods.
+
+    \b
+    Example: otoscope demo --out /tmp/demo
+    """
+    from otoscope.explainers.methods import Settings, all_methods
+    from otoscope.mer_models.shipped import demo_recording
+    from otoscope.runs import Run
+
+    run = Run([demo_recording()], "harmonics", list(all_methods()), ["top"], Settings(), out, seed=seed, force=force)
+    _carry_out(run, "cpu", as_json)
+
+
+@main.command()
+@FILES
+@options(MODEL, DEVICE, BATCH, JSON)
+def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: int, as_json: bool) -> None:
+    r"""Print the model's scores for each of its windows.
+
+    \b
+    Example: otoscope predict song.mp3 --model harmonics --json
+    """
+    from otoscope.adapters.audio import load_audio
+    from otoscope.adapters.registry import load_model
+    from otoscope.adapters.windows import window_scores
+
+    recordings = [load_audio(file) for file in files]
+    model = load_model(model_name, device=device, batch_size=batch_size)
+    found: list[dict[str, Any]] = []
+    for audio in recordings:
+        spans, scores = window_scores(model, audio)
+        rows = [
+            {
+                "start": span.start,
+                "end": span.start + span.duration,
+                "scores": dict(zip(model.labels, row, strict=True)),
+            }
+            for span, row in zip(spans, scores.tolist(), strict=True)
+        ]
+        found.append({"recording": audio.name, "model": model_name, "windows": rows})
+    if as_json:
+        print_json(found)
+        return
+    for recording in found:
+        click.echo(recording["recording"])
+        for row in recording["windows"]:
+            best = sorted(row["scores"].items(), key=lambda pair: -pair[1])[:5]
+            told = "  ".join(f"{label} {score:.3f}" for label, score in best)
+            click.echo(f"  {row['start']:7.2f}-{row['end']:.2f} s  {told}")
+
+
+@main.command(name="explain")
+@FILES
+@options(
+    MODEL,
+    click.option(
+        "--method", "methods", multiple=True, default=["lime"], help="Repeatable; see `otoscope methods`. [lime]"
+    ),
+    click.option(
+        "--target", "targets", multiple=True, default=["top"], help="Label, index, top or A-B; repeatable. [top]"
+    ),
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if missing."),
+    click.option("--start", type=float, help="Start of the span in seconds; where it scores highest if not given."),
+    click.option(
+        "--duration", type=click.FloatRange(min=0.05), help="Length of the span in seconds. [10, or the window]"
+    ),
+    click.option("--parts", help="How the sound is taken apart: superpixels, grid, harmonic, hpss, … (see methods)."),
+    click.option("--n-parts", type=click.IntRange(min=1), help="Most parts to make. [64]"),
+    click.option("--off", type=click.Choice(["silence", "mean", "noise"]), help="What a part switched off becomes."),
+    click.option("--scale", type=click.Choice(["log_odds", "score"]), help="Scale of the weights. [log_odds]"),
+    click.option(
+        "--clip", type=click.FloatRange(0, 0.4, min_open=True), help="Clip probabilities; 8-bit models: 0.002."
+    ),
+    click.option("--calls", type=click.IntRange(min=1), help="lime: perturbed recordings to ask about."),
+    click.option(
+        "--neighbourhood", type=click.Choice(["design", "random", "exhaustive"]), help="lime: which ones. [design]"
+    ),
+    click.option("--domain", type=click.Choice(["stft", "bands"]), help="lime: cut the STFT or the model's own bands."),
+    click.option("--render", type=click.Choice(["mask", "pinv", "nnls"]), help="lime: how bands become sound again."),
+    click.option("--route", type=click.Choice(["auto", "waveform", "bands"]), help="lime: how scores are had. [auto]"),
+    click.option("--combs", type=click.Choice(["overlapping", "disjoint"]), help="occlusion: kind of harmonic parts."),
+    click.option("--note", "notes", multiple=True, help="occlusion: single notes such as A4 instead of pitch classes."),
+    click.option("--half-width", type=click.FloatRange(0, min_open=True), help="occlusion: half-width in cents. [50]"),
+    click.option("--n-harmonics", type=click.IntRange(min=1), help="occlusion: partials per note. [8]"),
+    click.option("--octaves", type=click.IntRange(0, 10), nargs=2, help="occlusion: first and last octave. [1 8]"),
+    click.option("--layer", help="gradcam: name of the layer. [the model's own choice]"),
+    click.option("--equal-loudness", is_flag=True, help="Write evidence and everything else as loud as the original."),
+    DEVICE,
+    BATCH,
+    SEED,
+    FORCE,
+    RESUME,
+    JSON,
+)
+def explain_command(
+    files: tuple[Path, ...],
+    model_name: str,
+    methods: tuple[str, ...],
+    targets: tuple[str, ...],
+    out: Path,
+    start: float | None,
+    duration: float | None,
+    equal_loudness: bool,
+    device: str,
+    batch_size: int,
+    seed: int,
+    force: bool,
+    resume: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    r"""Explain what a model heard; write pictures, sounds, numbers and a report to open.
+
+    \b
+    Example: otoscope explain song.mp3 --method lime --method occlusion --target top --out report
+    """
+    from otoscope.explainers.methods import Settings
+    from otoscope.runs import Run
+
+    settings = Settings(**{key: value for key, value in chosen.items() if value not in (None, ())})
+    run = Run(
+        files=files,
+        name=model_name,
+        methods=methods,
+        targets=targets,
+        settings=settings,
+        out=out,
+        start=start,
+        duration=duration,
+        seed=seed,
+        batch_size=batch_size,
+        force=force,
+        resume=resume,
+        equal_loudness=equal_loudness,
+    )
+    _carry_out(run, device, as_json)
+
+
+def _carry_out(run: Any, device: str, as_json: bool) -> None:
+    """Check, load, explain, print."""
+    from otoscope.adapters.registry import load_model
+    from otoscope.runs import carry_out, check
+
+    check(run)
+    model = load_model(run.name, device=device, batch_size=run.batch_size)
+    results, failed, report = carry_out(run, model)
+    if as_json:
+        print_json({"report": None if report is None else str(report), "results": results, "failed": failed})
+    else:
+        for result in results:
+            print_result(result)
+        if report is not None:
+            click.echo(f"report: {report}")
+    if failed:
+        lines = "; ".join(f"{failure['file']}: {failure['error']}" for failure in failed)
+        raise OtoscopeError(f"{len(failed)} of {len(run.files)} files failed, the others are kept: {lines}")
+
+
+@main.command()
+@JSON
+def models(as_json: bool) -> None:
+    r"""List the models known by name.
+
+    \b
+    Example: otoscope models --json
+    """
+    from otoscope.adapters.registry import describe_models
+
+    rows = describe_models()
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['name']:16}{row['summary']}")
+
+
+@main.command()
+@JSON
+def methods(as_json: bool) -> None:
+    r"""List the explanation methods and the part makers.
+
+    \b
+    Example: otoscope methods
+    """
+    from otoscope.explainers.makers import SUMMARIES
+    from otoscope.explainers.methods import all_methods
+
+    summaries = {name: one.summary for name, one in all_methods().items()}
+
+    if as_json:
+        print_json({"methods": summaries, "parts": SUMMARIES})
+        return
+    for title, rows in (("methods", summaries), ("parts", SUMMARIES)):
+        click.echo(title)
+        for name, text in rows.items():
+            click.echo(f"  {name:14}{text}")

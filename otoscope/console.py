@@ -1,0 +1,78 @@
+"""What the command line looks like: one-line errors, progress bars, a few lines per result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import click
+
+from otoscope.adapters.errors import OtoscopeError
+
+Progress = Callable[[int, int], None]
+
+
+class Group(click.Group):
+    """A click group in which what the user can put right is one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn an `OtoscopeError` into its line."""
+        try:
+            return super().invoke(ctx)
+        except OtoscopeError as error:
+            line = " ".join(str(error).split())
+            click.echo(f"otoscope: error: {line}", err=True)
+            ctx.exit(1)
+
+
+def stop_cleanly() -> None:
+    """Let a terminated run tidy up as an interrupted one does."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(143)
+
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        signal.signal(signal.SIGTERM, stop)
+
+
+@contextlib.contextmanager
+def bar(label: str) -> Iterator[Progress]:
+    """Offer a progress callback that draws a bar on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    with click.progressbar(length=1, label=label, file=sys.stderr, show_eta=True) as shown:
+
+        def update(done: int, total: int) -> None:
+            shown.length = total
+            shown.update(done - shown.pos)
+
+        yield update
+
+
+def print_json(document: Any) -> None:
+    """Print a document for machines."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Print what an explanation found, in four lines."""
+    span, trip = result["span"], result["round_trip"]
+    end = span["start"] + span["duration"]
+    click.echo(f"{result['recording']}, {span['start']:.2f}-{end:.2f} s, {result['model']}, {result['method']}")
+    click.echo(f"  target      {result['target']}, score {result['score']:.3f}")
+    for place, part in enumerate(result["strongest"]):
+        error = "" if part["se"] is None else f" ± {part['se']:.3f}"
+        head = "strongest  " if place == 0 else " " * 11
+        click.echo(f"  {head} {part['weight']:+.3f}{error} {result['units']}   {part['name']}")
+    click.echo(
+        f"  round trip  evidence alone {trip['evidence']:.3f}, everything else {trip['complement']:.3f}, "
+        f"all off {trip['off']:.3f}"
+    )
+    for note in result["notes"]:
+        click.echo(f"  note        {note}")

@@ -1,0 +1,177 @@
+"""One run of ``otoscope explain``: files × methods × targets, checked first, written one by one, then reported."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from otoscope.adapters.audio import load_audio
+from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.model import Model
+from otoscope.console import bar
+from otoscope.explainers.explain import asked, changed, explain, find_method
+from otoscope.explainers.makers import MAKERS
+from otoscope.explainers.methods import Settings, all_methods
+from otoscope.explainers.report import find_results, summary, write_report
+from otoscope.explainers.store import read_document, result_folder, save, to_document
+from otoscope.explainers.targets import resolve_target
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be explained, and how.
+
+    Attributes
+    ----------
+    files : sequence of Path
+    name : str
+        What the model was asked for by.
+    methods, targets : sequence of str
+    settings : Settings
+    out : Path
+    start, duration : float, optional
+        In seconds.
+    seed, batch_size : int
+    force, resume, equal_loudness : bool
+    """
+
+    files: Sequence[Path]
+    name: str
+    methods: Sequence[str]
+    targets: Sequence[str]
+    settings: Settings
+    out: Path
+    start: float | None = None
+    duration: float | None = None
+    seed: int = 0
+    batch_size: int = 32
+    force: bool = False
+    resume: bool = False
+    equal_loudness: bool = False
+
+
+def check(run: Run) -> None:
+    """Check all that can be checked before the model is loaded.
+
+    Raises
+    ------
+    OtoscopeError
+        Naming the first thing that is wrong.
+    """
+    if run.settings.parts is not None and run.settings.parts not in MAKERS:
+        raise unknown("part maker", run.settings.parts, MAKERS)
+    entries = [find_method(method) for method in run.methods]
+    for option in changed(run.settings):
+        if not any(option in entry.uses for entry in entries):
+            users = ", ".join(name for name, entry in all_methods().items() if option in entry.uses)
+            raise OtoscopeError(
+                f"--{option.replace('_', '-')} means nothing to {', '.join(run.methods)}; it is for {users}"
+            )
+    _check_out(run)
+    for file in run.files:
+        load_audio(file)
+
+
+def _check_out(run: Run) -> None:
+    out = run.out
+    if out.exists() and not out.is_dir():
+        raise OtoscopeError(f"{out}: is a file; choose a folder for --out")
+    if out.is_dir() and any(out.iterdir()) and not (run.force or run.resume):
+        raise OtoscopeError(f"{out}: exists and is not empty; use --force to replace results in it, or another --out")
+    try:
+        fresh = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".otoscope-probe"
+        probe.touch()
+        probe.unlink()
+        if fresh:
+            out.rmdir()
+    except OSError as error:
+        raise OtoscopeError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[str, str]], Path | None]:
+    """Explain every file by every method.
+
+    Returns
+    -------
+    results : list of dict
+        Summaries.
+    failed : list of dict
+        Files that failed on the way, with the error.
+    report : Path or None
+    """
+    for target in run.targets:
+        if target != "top" or model.output == "regression":
+            resolve_target(target, model.labels, model.output)
+    results, failed = [], []
+    done = _done(run) if run.resume else {}
+    for file in run.files:
+        try:
+            for method in run.methods:
+                for target in run.targets:
+                    results.append(_one(run, model, file, method, target, done))
+        except OtoscopeError as error:
+            failed.append({"file": str(file), "error": str(error)})
+    report = write_report(run.out) if find_results(run.out) else None
+    return results, failed, report
+
+
+def _settings_for(settings: Settings, method: str) -> Settings:
+    """Keep of the settings those that this method uses."""
+    default, uses = Settings(), find_method(method).uses
+    return replace(settings, **{f.name: getattr(default, f.name) for f in fields(Settings) if f.name not in uses})
+
+
+def _identity(document: dict[str, Any]) -> tuple[Any, ...]:
+    """Tell what makes two results answers to the same question."""
+    settings = {key: list(v) if isinstance(v, tuple) else v for key, v in document["settings"].items()}
+    sha, fingerprint = document["audio"]["sha256"], document["model"]["fingerprint"]
+    return sha, fingerprint, document["method"], document["seed"], str(sorted(settings.items()))
+
+
+def _done(run: Run) -> dict[tuple[Any, ...], dict[str, Any]]:
+    documents = [read_document(folder) for folder in find_results(run.out)]
+    return {_identity(document): document for document in documents}
+
+
+def _one(
+    run: Run, model: Model, file: Path, method: str, target: str, done: dict[tuple[Any, ...], dict[str, Any]]
+) -> dict[str, Any]:
+    audio = load_audio(file)
+    settings = _settings_for(run.settings, method)
+    question = {
+        "audio": {"sha256": audio.sha256},
+        "model": {"fingerprint": model.fingerprint},
+        "method": method,
+        "seed": run.seed,
+        "settings": {**asdict(settings), **asked(target, run.start, run.duration)},
+    }
+    if done and (kept := done.get(_identity(question))) is not None:
+        return summary(kept)
+    with bar(f"{audio.name} {method}") as progress:
+        explanation = explain(
+            model,
+            audio,
+            method=method,
+            target=target,
+            start=run.start,
+            duration=run.duration,
+            settings=settings,
+            seed=run.seed,
+            batch_size=run.batch_size,
+            name=run.name,
+            progress=progress,
+        )
+    folder = run.out / result_folder(explanation, audio.name)
+    save(explanation, folder, equal_loudness=run.equal_loudness)
+    return {**summary(to_document(explanation)), "folder": str(folder)}
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed run left behind below an output folder."""
+    for partial in folder.glob("**/.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
