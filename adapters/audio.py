@@ -146,7 +146,7 @@ def _check_length(path: Path, n_samples: int, rate: int, max_seconds: float) -> 
         raise OtoscopeError(f"{path}: holds no samples; give a recording with sound in it")
     if seconds < MIN_SECONDS:
         raise OtoscopeError(
-            f"{path}: is too short ({n_samples / rate:.4f} s, sample count {n_samples}); give at least {MIN_SECONDS:g} s"
+            f"{path}: is too short ({n_samples} samples, {n_samples / rate:.4f} s); give at least {MIN_SECONDS:g} s"
         )
     if n_samples > MOST_FRAMES:  # a streamed FLAC; libsndfile cannot read it to its end either
         raise OtoscopeError(f"{path}: does not say how long it is (it was streamed); convert it to wav")

@@ -36,7 +36,7 @@ def describe_models() -> list[dict[str, object]]:
         elif card.is_file():
             facts = read_card(card)
             labels, rate = facts["model"]["labels"], facts["input"]["rate"]
-            row |= {"labels": labels, "rate": rate, "licence": facts["licence"].get("weights", "")}
+            row |= {"labels": labels, "rate": rate, "licence": facts.get("licence", {}).get("weights", "")}
             row["summary"] = (
                 f"{facts['model'].get('summary', facts['model']['kind'])} ({len(labels)} classes, {rate} Hz)"
             )

@@ -59,7 +59,7 @@ class Stft:
 
     def frequencies(self, rate: int) -> Floats:
         """Bin centres in hertz, shape (n_bins,)."""
-        return np.arange(self.n_bins, dtype=np.float64) * (rate / self.n_fft)
+        return np.asarray(np.arange(self.n_bins) * (rate / self.n_fft), dtype=np.float64)
 
     def times(self, n_frames: int, rate: int) -> Floats:
         """Frame centres in seconds, shape (n_frames,)."""
@@ -180,8 +180,8 @@ def log_filterbank(
     """Make area-normalised triangles at equal distances in pitch, snapped to FFT bins.
 
     Corners lie on the equal-tempered grid through 440 Hz; those that fall on the same bin count once, so low bands are
-    one bin apart rather than empty, and those above the Nyquist frequency close the last band (the design of Böck et al., madmom, 2016; the snapping explains why 24 bands per
-    octave become 149 bands in Chowdhury et al., 2019).
+    one bin apart rather than empty, and those above the Nyquist frequency close the last band (the design of Böck et
+    al., madmom, 2016; the snapping explains why 24 bands per octave become 149 bands in Chowdhury et al., 2019).
 
     Returns
     -------
@@ -244,7 +244,7 @@ def _nonnegative(bands: Floats, filterbank: Floats, *, n_iter: int = 1000, toler
     back = csr_matrix(filterbank.T)
     reach = np.asarray(back @ np.ones((len(filterbank), 1)))  # (n_bins, 1)
     projected = np.asarray(back @ bands)
-    energies = projected / np.maximum(back @ (filters @ np.ones_like(reach)), tiny)
+    energies: Floats = projected / np.maximum(np.asarray(back @ (filters @ np.ones_like(reach))), tiny)
     goal = tolerance * np.linalg.norm(bands, axis=0)
     for step in range(n_iter):
         given = np.asarray(filters @ energies)

@@ -1,8 +1,8 @@
 """Harmonic parts: pitch classes, combs of partials, single notes.
 
 A comb is the set of bins around the partials h·f0 of a pitch class (or of one note). Combs overlap, since the
-third partial of C is a G; so the parts are *atoms*, the bins claimed by the same set of combs, and each comb is a row of
-`Parts.groups`. Where one switch per bin is needed (LIME), the disjoint variant gives each bin to its nearest pitch
+third partial of C is a G; so the parts are *atoms*, the bins claimed by the same set of combs, and each comb is a row
+of `Parts.groups`. Where one switch per bin is needed (LIME), the disjoint variant gives each bin to its nearest pitch
 class. What no comb claims is the remainder.
 """
 

@@ -233,24 +233,17 @@ def _best_span(
     length = _span_seconds(model) if duration is None else duration
     if length < MIN_SPAN:
         raise OtoscopeError(f"a span of {length:g} s is too short; give at least {MIN_SPAN:g} s")
-    last = audio.seconds - length
-    n = min(MOST_CANDIDATES, 1 + int(np.ceil(last)))
-    starts = np.round(np.linspace(0, last, n), 2)
     windowed = Windowed(model, len(audio.cut(0.0, length).samples))
+    last = (len(audio.samples) - windowed.n_samples) / audio.rate
+    n = min(MOST_CANDIDATES, 1 + int(np.ceil(last)))
+    starts = np.floor(100 * np.linspace(0, last, n)) / 100  # floored: a rounded start could run over the end
     scores = np.concatenate(
-        [windowed.predict(_at(audio, float(start), windowed.n_samples)[None]) for start in starts]
+        [windowed.predict(audio.cut(float(start), length).samples[None]) for start in starts]
     )  # (n, n_classes)
     chosen = resolve_target(target, model.labels, model.output, scores.mean(axis=0))
     scale = settings.scale or default_scale(model.output)
     best = int(np.argmax(on_scale(scores, chosen, model.output, scale, clip=settings.clip)))
     return Span(float(starts[best]), length), windowed, chosen, n
-
-
-def _at(audio: Audio, start: float, n_samples: int) -> Any:
-    """Cut exactly `n_samples` from `start` seconds on, padded where rounding ran over the end."""
-    first = round(start * audio.rate)
-    samples = audio.samples[first : first + n_samples]
-    return np.pad(samples, (0, n_samples - len(samples)))
 
 
 def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings) -> tuple[Any, Any]:

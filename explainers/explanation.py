@@ -250,8 +250,10 @@ def choose_evidence(weights: Floats, se: Floats | None) -> Bools:
     sure = weights > (0 if se is None else 2 * se)
     reached = 0.0
     for index in np.argsort(-weights, kind="stable"):
-        if reached >= goal * (1 - 1e-9) or not sure[index] or weights[index] <= 0:
+        if reached >= goal * (1 - 1e-9):
             break
+        if not sure[index]:
+            continue  # a weaker part may be surer
         chosen[index] = True
         reached += float(weights[index])
     return chosen

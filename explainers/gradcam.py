@@ -1,8 +1,8 @@
 """Grad-CAM: which cells of a layer, raised a little, would raise the target.
 
 Selvaraju et al., 2017, through Captum's `LayerGradCam` with ``attr_dim_summation=False``: the map is Σ_c α_c A_c
-with α_c the mean of ∂y/∂A_c over the layer's cells and y the target's logit (a contrast: the difference of two logits). It is
-kept signed. What the layer's axes mean decides where the map lies:
+with α_c the mean of ∂y/∂A_c over the layer's cells and y the target's logit (a contrast: the difference of
+two logits). It is kept signed. What the layer's axes mean decides where the map lies:
 
 * time and frequency: each cell covers its share of the window and of the bands;
 * time only: each frame is spread over frequency by the recording's energy;
@@ -166,7 +166,7 @@ def _rows(cam: Cam) -> tuple[Floats, Floats | None]:
     if layer.groups is not None:
         return np.einsum("gb,wgt->wbt", layer.groups.astype(np.float64), cam.cells), layer.band_edges
     if layer.band_edges is None or cam.cells.shape[1] == 1:
-        return cam.cells, None
+        return cam.cells.sum(axis=1, keepdims=True), None
     n_bands, n_rows = len(layer.band_edges) - 1, cam.cells.shape[1]
     positions = np.linspace(0, n_bands, n_rows + 1)
     return cam.cells, np.interp(positions, np.arange(n_bands + 1), layer.band_edges)

@@ -30,8 +30,11 @@ def band_edges() -> Floats:
 
 
 def column_edges(duration: float) -> Floats:
-    """Edges of the columns in seconds, shape (n_columns + 1,); the last column may be shorter."""
-    n_columns = max(1, int(np.ceil(duration / SECONDS - 1e-6)))
+    """Edges of the columns in seconds, shape (n_columns + 1,); the last may be shorter, or up to 1 ms longer.
+
+    A sample more or less, as resampling gives, makes no column of its own: models of all rates share one grid.
+    """
+    n_columns = max(1, int(np.ceil(duration / SECONDS - 0.01)))
     edges = np.arange(n_columns + 1) * SECONDS
     edges[-1] = duration
     return np.asarray(edges)

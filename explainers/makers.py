@@ -78,7 +78,8 @@ def make_parts(
 
 def undivided(audio: Audio, stft: Stft, *, off: Off = "silence", seed: int = 0, start: float = 0.0) -> Parts:
     """Take a recording as one part."""
-    centred = Stft(stft.n_fft, stft.hop_length)  # exact on the way back, whatever the model's own edges are
+    # Exact on the way back, whatever the model's own edges and hop are.
+    centred = Stft(stft.n_fft, min(stft.hop_length, stft.n_fft // 2))
     labels = np.zeros((centred.n_bins, centred.n_frames(len(audio.samples))), dtype=np.intp)
     return Parts(audio, centred, labels, ("everything",), off=off, seed=seed, start=start)
 
@@ -224,7 +225,8 @@ def hpss(whole: Parts, n_parts: int) -> Parts:
     import librosa
 
     magnitude = np.sqrt(whole.power)
-    harmonic, percussive = librosa.decompose.hpss(magnitude, mask=True)
+    kernel = tuple(min(31, 2 * length - 1) for length in reversed(magnitude.shape))  # scipy errs where it is wider
+    harmonic, percussive = librosa.decompose.hpss(magnitude, kernel_size=kernel, mask=True)
     shares = np.stack([harmonic, percussive]).astype(np.float32)
     shares[1] = 1 - shares[0]
     labels = shares.argmax(axis=0)

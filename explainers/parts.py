@@ -98,9 +98,8 @@ class Parts:
     def share(self, part: int) -> Float32:
         """Share of each cell that belongs to a part, shape (n_bins, n_frames)."""
         if self.shares is not None:
-            share: Float32 = self.shares[part]
-            return share
-        return (self.labels == part).astype(np.float32)
+            return np.asarray(self.shares[part], dtype=np.float32)
+        return np.asarray(self.labels == part, dtype=np.float32)
 
     def spread(self, cells: npt.NDArray[np.floating]) -> Floats:
         """Sum a map (n_bins, n_frames) over each part, shape (k,)."""

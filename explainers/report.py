@@ -1,7 +1,8 @@
 """The report: one self-contained page over all explanations below a folder, and an index for programs.
 
 ``report.html`` holds pictures and sounds as data, runs no script and fetches nothing (its content-security policy
-forbids both); labels and file names are escaped. Sounds are MP3, which every browser plays. ``index.json`` lists the results.
+forbids both); labels and file names are escaped. Sounds are MP3, which every browser plays.
+``index.json`` lists the results.
 """
 
 from __future__ import annotations

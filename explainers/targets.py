@@ -100,7 +100,7 @@ def _find(target: str | int, labels: tuple[str, ...]) -> int | None:
     text = str(target).strip().casefold()
     if text and folded.count(text) == 1:
         return folded.index(text)
-    if text.isdigit() and int(text) < len(labels):
+    if text.isdecimal() and int(text) < len(labels):
         return int(text)
     return None
 
@@ -137,7 +137,8 @@ def clipped_share(scores: Floats, target: Target, output: Output, scale: Scale, 
         return 0.0
     columns = [target.index] if target.against is None else [target.index, target.against]
     chosen = scores[..., columns]
-    return float(np.mean((chosen < clip) | (chosen > 1 - clip)))
+    most = 1 if target.against is not None and output == "softmax" else 1 - clip
+    return float(np.mean((chosen < clip) | (chosen > most)))
 
 
 def _log_odds(p: Floats, clip: float) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,7 +216,8 @@ def _carry_out(run: Any, device: str, as_json: bool) -> None:
             click.echo(f"report: {report}")
     if failed:
         lines = "; ".join(f"{failure['file']}: {failure['error']}" for failure in failed)
-        raise OtoscopeError(f"{len(failed)} of {len(run.files)} files failed, the others are kept: {lines}")
+        several = f"{len(failed)} of {len(run.files)} files failed, the others are kept: " if len(run.files) > 1 else ""
+        raise OtoscopeError(several + lines)
 
 
 @main.command()
@@ -255,3 +258,59 @@ def methods(as_json: bool) -> None:
         click.echo(title)
         for name, text in rows.items():
             click.echo(f"  {name:14}{text}")
+
+
+@main.command()
+@options(
+    click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with emopia/ and/or emotify/."),
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for weights, card and folds."),
+    click.option("--name", default="harmonics", show_default=True, help="Name of the model."),
+    click.option("--folds", default=10, show_default=True, type=click.IntRange(min=2), help="Folds by song."),
+    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the recipe's own]"),
+    click.option("--font", "fonts", multiple=True, type=click.Path(path_type=Path), help="Sound font; repeatable."),
+    click.option("--cache", type=click.Path(path_type=Path), help="Folder for rendered MIDI. [OUT/rendered]"),
+    SEED,
+    RESUME,
+    JSON,
+)
+def train(
+    data: Path,
+    out: Path,
+    name: str,
+    folds: int,
+    epochs: int | None,
+    fonts: tuple[Path, ...],
+    cache: Path | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    r"""Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
+
+    \b
+    Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model
+    """
+    from dataclasses import replace
+
+    from otoscope.adapters.card import read_card
+    from otoscope.mer_models.fit import Recipe
+    from otoscope.mer_models.train import train as fit_and_measure
+
+    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    card = fit_and_measure(
+        data=data,
+        out=out,
+        name=name,
+        fonts=fonts,
+        cache=cache or out / "rendered",
+        n_folds=folds,
+        seed=seed,
+        recipe=recipe,
+        resume=resume,
+        command=shlex.join(["otoscope", *sys.argv[1:]]),
+        progress=lambda line: click.echo(line, err=True),
+    )
+    if as_json:
+        print_json({"card": str(card), **read_card(card)})
+    else:
+        click.echo(f"card: {card}")

@@ -107,6 +107,7 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
     for target in run.targets:
         if target != "top" or model.output == "regression":
             resolve_target(target, model.labels, model.output)
+    clear(run.out)
     results, failed = [], []
     done = _done(run) if run.resume else {}
     for file in run.files:
@@ -115,7 +116,7 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
                 for target in run.targets:
                     results.append(_one(run, model, file, method, target, done))
         except OtoscopeError as error:
-            failed.append({"file": str(file), "error": str(error)})
+            failed.append({"file": str(file), "error": str(error).removeprefix(f"{file.name}: ")})
     report = write_report(run.out) if find_results(run.out) else None
     return results, failed, report
 

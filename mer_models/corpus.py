@@ -1,0 +1,110 @@
+"""Windows: a corpus as frames in memory, random crops to learn from, whole windows to be judged by.
+
+Learning takes random crops from the compressed spectrograms of whole clips, held in memory as float16 (0.03 dB fine).
+They reach deeper than the model's floor, so that a random gain may be added before the floor is applied, as if the
+recording had been louder or softer. A frame of the STFT is eight hops long, hence neighbouring frames are alike: crops
+keep every `stride`-th frame, which is as many times faster. Judging asks the finished model for the windows themselves,
+waveforms of six seconds cut one after the other, by the same `predict` as everybody's.
+
+Shapes: frames (n_frames, n_bands), one clip after the other; batches (n, n_bands, n_frames // stride).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from otoscope.adapters.audio import load_audio
+from otoscope.adapters.frontend import FrontEnd
+from otoscope.mer_models.data import Clip
+from otoscope.mer_models.render import Progress, quiet
+
+HEADROOM = 30.0  # decibels below the model's floor that are kept for random gains
+
+Float16 = npt.NDArray[np.float16]
+Float32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Compressed spectrograms of clips.
+
+    Attributes
+    ----------
+    frames : list of ndarray, each of shape (n_frames, n_bands)
+        float16, in decibels, down to `HEADROOM` below the floor.
+    front_end : FrontEnd
+        The model's own.
+    """
+
+    frames: list[Float16]
+    front_end: FrontEnd
+
+    def crops(self, clips: Ints, rng: np.random.Generator, *, length: int, stride: int, gain: float) -> torch.Tensor:
+        """Cut one random crop out of each of these clips.
+
+        Parameters
+        ----------
+        clips : ndarray of int, shape (n,)
+        rng : numpy.random.Generator
+        length : int
+            In frames; shorter clips are filled with silence.
+        stride : int
+            Every how many frames one is kept.
+        gain : float
+            Levels change by up to this many decibels.
+
+        Returns
+        -------
+        Tensor, shape (n, n_bands, length // stride)
+        """
+        floor = self.front_end.floor
+        batch = torch.full((len(clips), length // stride, self.front_end.n_bands), floor - HEADROOM)
+        for row, clip in zip(batch, clips, strict=True):
+            frames = self.frames[clip]
+            start = rng.integers(max(1, len(frames) - length + 1))
+            kept = frames[start : start + length : stride][: len(row)]
+            row[: len(kept)] = torch.from_numpy(kept.astype(np.float32))
+        change = torch.from_numpy(rng.uniform(-gain, gain, len(clips)).astype(np.float32))
+        return (batch + change[:, None, None]).clamp(min=floor).transpose(1, 2)
+
+    def statistics(self, clips: Ints, *, every: int = 97) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each band, in decibels, over every `every`-th frame of these clips.
+
+        Returns
+        -------
+        mean, spread : Tensor, shape (n_bands, 1)
+            The spread is at least 1 dB.
+        """
+        frames = np.concatenate([self.frames[clip][every // 2 :: every] for clip in clips])
+        heard = np.maximum(frames.astype(np.float64), self.front_end.floor)  # (n_frames, n_bands)
+        spread = np.maximum(heard.std(axis=0), 1.0)
+        return torch.from_numpy(heard.mean(axis=0)).float()[:, None], torch.from_numpy(spread).float()[:, None]
+
+
+def listen(clips: Sequence[Clip], front_end: FrontEnd, *, progress: Progress = quiet) -> Corpus:
+    """Read clips and transform them, each as a whole."""
+    deeper = replace(front_end, floor=front_end.floor - HEADROOM)
+    frames = []
+    for done, clip in enumerate(clips, start=1):
+        samples = torch.from_numpy(np.array(load_audio(clip.path).at(front_end.rate).samples))
+        with torch.inference_mode():
+            frames.append(deeper(samples[None])[0].T.half().numpy())  # (n_frames, n_bands)
+        if done % 200 == 0 or done == len(clips):
+            progress(f"listened to {done} of {len(clips)} clips")
+    return Corpus(frames, front_end)
+
+
+def cut(clip: Clip, *, rate: int, n_samples: int) -> Float32:
+    """Cut a clip into windows (n, n_samples), one after the other; a rest is left out, a shorter clip filled up."""
+    samples = load_audio(clip.path).at(rate).samples
+    n = max(1, len(samples) // n_samples)
+    padded = np.zeros(n * n_samples, dtype=np.float32)
+    heard = samples[: len(padded)]
+    padded[: len(heard)] = heard
+    return padded.reshape(n, n_samples)

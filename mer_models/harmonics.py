@@ -1,0 +1,189 @@
+"""The harmonics CNN: four emotions, heard through twelve pitch classes.
+
+After H. Fong, V. Kumar and K. Sudhir, "A Theory-Based Explainable Deep Learning Architecture for Music Emotion"
+(Marketing Science 44(1), 2025; arXiv 2408.07113). Consonance is a matter of shared harmonics, so the first layer may
+look at harmonics only. Six seconds of sound become a mel spectrogram in decibels, x (n_mels, n_frames). Filter c of
+pitch class p sees the bands M_p that lie nearest to the partials h·f0 of that pitch class in every octave ("mel
+blinders"), and is as tall as the spectrogram and one frame wide:
+
+    y[p, c, t] = ReLU( BN( b[p, c] + Σ_{k in M_p} w[p, c, k] · x[k, t] ) )
+
+then average pooling over time, dropout, concatenation of the 12 × 32 channels, max pooling over what is left of time,
+dropout, and a linear layer to four logits: the quadrants of valence and arousal.
+
+What the paper leaves open is a setting here. Our choices: 22,050 Hz, Slaney mel bands, octaves 1–8, 8 harmonics, one
+frame wide, and decibels above a *fixed* reference, about the energy that a sine at full scale leaves in one of the
+equally wide bands below 1 kHz: (n_fft / 4)² · 2 / 25.9 Hz ≈ 8·10⁴. With the clip's own maximum as reference, removing
+one part of a recording would change all the others. Each band is brought to zero mean and unit spread by statistics of
+the training set, kept as buffers. Kernels are stored at full height, as the parameter count of the paper tells
+(100,996); weights outside M_p are zero, unused and untrained.
+
+Shapes: compressed bands (n, n_mels, n_frames) in decibels; activations (n, 12 · n_channels, n_frames), pitch class by
+pitch class from C to B; logits (n, 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from otoscope.adapters import card as cards
+from otoscope.adapters import pitch
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.model import BATCH_SIZE, CamLayer
+from otoscope.adapters.spectra import Stft
+from otoscope.adapters.torch_model import TorchModel, band_edges
+from otoscope.mer_models.blinders import PitchFilters, Settings, blinders
+
+LABELS = ("exuberance", "anxiety", "sadness", "contentment")  # Q1 V+A+, Q2 V-A+, Q3 V-A-, Q4 V+A-
+RATE = 22050
+N_SAMPLES = 6 * RATE
+FRONT_END = FrontEnd(rate=RATE, stft=Stft(4096, 512), filterbank="mel", n_bands=256, reference=8e4, floor=-80.0)
+
+
+class HarmonicsNet(nn.Module):
+    """The network behind the front end.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+    front_end : FrontEnd
+        Its band centres decide what a pitch class sees; its floor is where the bands' scale begins.
+    n_classes : int
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(
+        self, settings: Settings | None = None, *, front_end: FrontEnd = FRONT_END, n_classes: int = len(LABELS)
+    ) -> None:
+        super().__init__()
+        self.settings = settings = settings or Settings()
+        self.front_end = front_end
+        mask = blinders(front_end, settings=settings)
+        width = len(mask) * settings.n_channels
+        self.register_buffer("mean", torch.full((mask.shape[1], 1), front_end.floor / 2))
+        self.register_buffer("spread", torch.full((mask.shape[1], 1), abs(front_end.floor) / 4))
+        self.filters = PitchFilters(mask, settings.n_channels)
+        self.norm = nn.BatchNorm1d(width)
+        self.relu = nn.ReLU()
+        self.average = nn.AvgPool1d(settings.pool)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head_dropout = nn.Dropout(settings.head_dropout)
+        self.linear = nn.Linear(width, n_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Score compressed bands (n, n_mels, n_frames), n_frames at least `pool`, as logits (n, n_classes)."""
+        x = self.filters((x - self.mean) / self.spread)  # (n, width, n_frames)
+        x = self.dropout(self.average(self.relu(self.norm(x))))  # (n, width, n_frames // pool)
+        logits: torch.Tensor = self.linear(self.head_dropout(x.amax(dim=-1)))
+        return logits
+
+
+def layers(network: nn.Module) -> tuple[CamLayer, ...]:
+    """Name the layer fit for class activation maps: the activations of each pitch class, per frame."""
+    if not isinstance(network, HarmonicsNet):
+        raise OtoscopeError(f"need a HarmonicsNet, got {type(network).__name__}")
+    groups = network.filters.mask.cpu().numpy()
+    return (CamLayer("relu", network.relu, band_edges(network.front_end), groups, pitch.PITCH_CLASSES),)
+
+
+def model(
+    network: HarmonicsNet, *, n_samples: int = N_SAMPLES, device: str = "cpu", batch_size: int = BATCH_SIZE
+) -> TorchModel:
+    """Put a network behind the predict interface."""
+    return TorchModel(
+        network,
+        rate=network.front_end.rate,
+        labels=LABELS,
+        n_samples=n_samples,
+        output="softmax",
+        front_end=network.front_end,
+        layers=layers,
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def card_input(front_end: FrontEnd = FRONT_END, *, n_samples: int = N_SAMPLES) -> dict[str, Any]:
+    """Write the section ``[input]`` of a card."""
+    return {
+        "rate": front_end.rate,
+        "n_samples": n_samples,
+        "n_fft": front_end.stft.n_fft,
+        "hop_length": front_end.stft.hop_length,
+        "n_mels": front_end.n_bands,
+        "reference": front_end.reference,
+        "floor": front_end.floor,
+    }
+
+
+def from_card(path: str | Path, *, device: str = "cpu", batch_size: int = BATCH_SIZE) -> TorchModel:
+    """Load a harmonics CNN from its model card.
+
+    Raises
+    ------
+    OtoscopeError
+        Naming the card, the fault and the remedy.
+    """
+    card = cards.read_card(path)
+    about, heard = card["model"], card.get("input", {})
+    try:
+        if tuple(about["labels"]) != LABELS:
+            raise OtoscopeError(f"[model] labels must be {', '.join(LABELS)}")
+        front_end = FrontEnd(
+            rate=int(heard["rate"]),
+            stft=Stft(int(heard["n_fft"]), int(heard["hop_length"])),
+            n_bands=int(heard["n_mels"]),
+            reference=float(heard["reference"]),
+            floor=float(heard["floor"]),
+        )
+        _check_sizes(front_end)
+        network = HarmonicsNet(_settings(about.get("settings", {})), front_end=front_end)
+        weights, n_samples = cards.beside(path, str(about["weights"])), int(heard["n_samples"])
+        if front_end.stft.n_frames(n_samples) < network.settings.pool:
+            raise OtoscopeError(f"n_samples = {n_samples} is shorter than one pool of {network.settings.pool} frames")
+    except KeyError as error:
+        raise OtoscopeError(f"{path}: lacks {error}; take the card that training wrote") from None
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise OtoscopeError(f"{path}: {reason}") from None
+    _load_weights(network, weights)
+    return model(network, n_samples=n_samples, device=device, batch_size=batch_size)
+
+
+def _check_sizes(front_end: FrontEnd) -> None:
+    """Refuse sizes that would fill the memory before the weights could tell that they are wrong."""
+    if not (1 <= front_end.n_bands <= 4096 and front_end.stft.n_fft <= 65536 and 1000 <= front_end.rate <= 768000):
+        raise OtoscopeError("[input] must keep n_mels ≤ 4096, n_fft ≤ 65536 and 1000 ≤ rate ≤ 768000")
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    known = {field.name for field in dataclasses.fields(Settings)}
+    if strange := sorted(set(values) - known):
+        raise OtoscopeError(f"[model.settings] has no {strange[0]!r}; it has {', '.join(sorted(known))}")
+    first, last = values.get("octaves", Settings.octaves)
+    return Settings(**{**values, "octaves": (int(first), int(last))})
+
+
+def _load_weights(network: HarmonicsNet, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    remedy = "take the weights that belong to this card"
+    mask = network.filters.mask.clone()
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise OtoscopeError(f"{path}: does not fit ({str(error).splitlines()[0]}); {remedy}") from None
+    if not torch.equal(mask, network.filters.mask):
+        raise OtoscopeError(f"{path}: was trained behind other blinders; {remedy}")
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise OtoscopeError(f"{path}: holds weights that are not finite; {remedy}")

@@ -1,0 +1,21 @@
+"""What comes with the package: trained weights under versioned names, and a recording to try them on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from otoscope.adapters.model import BATCH_SIZE
+from otoscope.adapters.torch_model import TorchModel
+from otoscope.mer_models.harmonics import from_card
+
+HERE = Path(__file__).parent
+
+
+def harmonics_1(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> TorchModel:
+    """Load the harmonics CNN, version 1; ``harmonics-1.toml`` says how it was trained and how well it does."""
+    return from_card(HERE / "harmonics-1.toml", device=device, batch_size=batch_size)
+
+
+def demo_recording() -> Path:
+    """Find the recording that ``otoscope demo`` explains; ``demo.md`` says what it is."""
+    return HERE / "demo.ogg"

@@ -1,0 +1,45 @@
+"""What a trained model's card says, from clips and confusion matrices given by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from otoscope.adapters.card import read_card, write_card
+from otoscope.mer_models.blinders import Settings
+from otoscope.mer_models.data import Clip
+from otoscope.mer_models.describe import describe
+from otoscope.mer_models.fit import Recipe
+
+RIGHT = [[3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 3]]
+WRONG = [[0, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 3], [3, 0, 0, 0]]
+CLIPS = (
+    Clip("Q1_a_0", Path("a"), "emopia:a", "emopia", "TimGM6mb", 0),
+    Clip("Q1_a_1", Path("b"), "emopia:a", "emopia", "TimGM6mb", 0),
+    Clip("Q1_a_0", Path("c"), "emopia:a", "emopia", "my_font", 0),
+    Clip("001", Path("d"), "emotify:001", "emotify", quadrant=1, valence=0.25, arousal=-0.5),
+)
+
+
+def test_a_card_tells_sources_figures_and_licences(tmp_path: Path) -> None:
+    results = [
+        {"emopia/TimGM6mb": {"windows": RIGHT, "clips": WRONG}, "emotify": {"windows": WRONG, "clips": RIGHT}},
+        {"emopia/TimGM6mb": {"windows": WRONG, "clips": WRONG}},
+    ]
+    card = describe(CLIPS, results, recipe=Recipe(), settings=Settings(), seed=3, command="otoscope train …")
+    assert card["data"]["emopia"] == {"clips": 2, "songs": 1, "fonts": ["TimGM6mb", "my_font"]}
+    assert card["data"]["emotify"]["thresholds"] == {"valence": 0.25, "arousal": -0.5}
+    assert card["data"]["seed"] == 3
+    assert card["measured"]["command"] == "otoscope train …"
+    assert card["measured"]["protocol"].startswith("2 folds by song")
+    rendered, real = card["measured"]["emopia/TimGM6mb"], card["measured"]["emotify"]
+    assert rendered["macro_f1"] == {"mean": 0.5, "std": pytest.approx(0.7071)}
+    assert rendered["clip_macro_f1"]["mean"] == 0
+    assert real["macro_f1"] == {"mean": 0, "std": 0}
+    assert real["arousal_accuracy"]["mean"] == 0.5  # WRONG calls Q1 Q2, Q2 Q3, Q3 Q4 and Q4 Q1
+    assert real["valence_accuracy"]["mean"] == 0.5
+    assert real["clip_macro_f1"]["mean"] == 1
+    assert card["licence"]["TimGM6mb"] == "GPL-2"
+    assert card["licence"]["my_font"] == "see the sound font"
+    assert "BY-NC-SA" in card["licence"]["emopia"]
+    write_card(tmp_path / "m.toml", {**card, "model": {"name": "m", **card["model"]}})
+    assert read_card(tmp_path / "m.toml")["measured"]["emopia/TimGM6mb"]["n"] == 24

@@ -1,0 +1,87 @@
+"""What comes with the package: the trained model, its card, and the demo recording."""
+
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+
+from otoscope.adapters.audio import load_audio
+from otoscope.mer_models import shipped
+from otoscope.mer_models.demo_recording import Note, midi, score
+from otoscope.mer_models.harmonics import LABELS, N_SAMPLES, RATE, card_input
+from tests.songs import DATA, needs_data
+
+
+def test_shipped_model_hears_the_demo_recording_as_two_things() -> None:
+    harmonics = shipped.harmonics_1()
+    samples = load_audio(shipped.demo_recording()).samples
+    soft, loud = harmonics.predict(np.stack([samples[: 6 * RATE], samples[-6 * RATE :]]))
+    assert harmonics.labels == LABELS
+    assert soft.sum() == pytest.approx(1)
+    assert 0.3 < soft.max() < 0.999
+    assert soft.argmax() in (2, 3)  # sadness or contentment: low arousal
+    assert loud.argmax() in (0, 1)  # exuberance or anxiety: high arousal
+
+
+def test_shipped_fingerprint_is_stable_and_covers_weights() -> None:
+    one, two = shipped.harmonics_1(), shipped.harmonics_1(batch_size=5)
+    assert one.fingerprint == two.fingerprint
+    with torch.no_grad():
+        two.network.state_dict()["linear.bias"][0] += 1e-3
+    assert one.fingerprint != two.fingerprint
+
+
+def test_shipped_card_holds_what_was_measured() -> None:
+    card = tomllib.loads((shipped.HERE / "harmonics-1.toml").read_text())
+    assert set(card) == {"model", "input", "data", "measured", "licence"}
+    assert card["model"]["n_parameters"] == 100_996
+    assert card["input"] == card_input()
+    assert card["measured"]["command"].startswith("otoscope train ")
+    for part in ("emopia/FluidR3_GM", "emopia/TimGM6mb", "emotify"):
+        table = card["measured"][part]
+        assert 0.25 < table["macro_f1"]["mean"] < 1
+        assert table["clip_macro_f1"]["std"] > 0
+        classes = [table[label]["f1"]["mean"] for label in LABELS]
+        assert np.mean(classes) == pytest.approx(table["macro_f1"]["mean"], abs=2e-4)
+    assert card["measured"]["emopia/FluidR3_GM"]["macro_f1"]["mean"] >= 0.47
+
+
+def test_shipped_model_does_not_care_how_many_items_are_asked_at_once() -> None:
+    rng = np.random.default_rng(0)
+    waveforms = (0.1 * rng.standard_normal((5, N_SAMPLES))).astype(np.float32)
+    np.testing.assert_allclose(
+        shipped.harmonics_1().predict(waveforms), shipped.harmonics_1(batch_size=2).predict(waveforms), atol=1e-6
+    )
+
+
+@needs_data
+def test_shipped_model_keeps_an_open_mind_about_real_recordings() -> None:
+    songs = sorted((DATA / "emotify" / "audio").glob("*.ogg"))[::10] + sorted((DATA / "music").glob("*.ogg"))
+    windows = np.zeros((len(songs), N_SAMPLES), dtype=np.float32)
+    for window, song in zip(windows, songs, strict=True):
+        samples = load_audio(song).at(RATE).samples[:N_SAMPLES]
+        window[: len(samples)] = samples
+    scores = shipped.harmonics_1().predict(windows)
+    called = np.bincount(scores.argmax(axis=1), minlength=4)
+    assert (called > 0).sum() >= 3
+    assert called.max() < 0.75 * len(songs)
+    assert np.median(scores.max(axis=1)) < 0.9
+    assert scores.max() < 0.999
+
+
+def test_midi_bytes_are_a_standard_file() -> None:
+    data = midi([Note(0.0, 0.5, 69, 100), Note(0.5, 0.5, 69, 100)])
+    assert data[:14].hex() == "4d546864000000060000000101e0"
+    on, off = bytes([0x00, 0x90, 69, 100]), bytes([0x83, 0x60, 0x80, 69, 0])
+    assert data[22:] == on + off + on + off + b"\x00\xff\x2f\x00"
+    assert int.from_bytes(data[18:22]) == len(data) - 22
+
+
+def test_demo_recording_is_short_small_and_clean() -> None:
+    path = shipped.demo_recording()
+    audio = load_audio(path)
+    assert 10 <= audio.seconds <= 12.5
+    assert path.stat().st_size < 200_000
+    assert audio.notes() == ()
+    assert max(note.start + note.length for note in score()) < audio.seconds

@@ -1,0 +1,238 @@
+"""Training: learns what can be learnt, leaks nothing, repeats itself, resumes, and writes a card that loads."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.torch_model import TorchModel
+from otoscope.mer_models import data as datasets
+from otoscope.mer_models import train as training
+from otoscope.mer_models.blinders import Settings
+from otoscope.mer_models.corpus import Corpus, Ints, listen
+from otoscope.mer_models.data import Clip
+from otoscope.mer_models.fit import Recipe, fit, one_thread
+from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet, from_card
+from otoscope.mer_models.train import gather, judge, train
+from tests.songs import tone
+
+SMALL = Settings(n_channels=4)
+QUICK = Recipe(epochs=1, batch_size=8, draws=1, stride=8)
+# Songs whose listeners agree: pitch tells the quadrant, (valence, arousal) by columns of the table.
+HEARD = {0: "0,0,0,0,0,1,1,0,0", 1: "0,0,0,0,0,1,0,1,0", 2: "0,0,0,1,0,0,0,0,1", 3: "0,0,1,0,1,0,0,0,0"}
+PITCHES = (220.0, 311.13, 466.16, 1318.5)
+COLUMNS = "amazement, solemnity, tenderness, nostalgia, calmness, power, joyful_activation, tension, sadness"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve songs of six and a half seconds, in the layout of Emotify."""
+    folder = tmp_path_factory.mktemp("data")
+    audio = folder / "emotify" / "audio"
+    audio.mkdir(parents=True)
+    rows = []
+    for track in range(1, 13):
+        soundfile.write(audio / f"{track:03d}.ogg", tone(PITCHES[track % 4], seed=track), RATE, format="OGG")
+        rows.append(f"{track},pop,{HEARD[track % 4]}\n")
+    (folder / "emotify" / "listeners.csv").write_text(f"track id, genre, {COLUMNS}\n" + "".join(rows))
+    return folder
+
+
+def run(data: Path, out: Path, **changes: Any) -> Path:
+    told: list[str] = changes.pop("told", [])
+    options: dict[str, Any] = {
+        "n_folds": 2,
+        "recipe": QUICK,
+        "settings": SMALL,
+        "command": "otoscope train",
+        "name": "tiny",
+    }
+    return train(data=data, out=out, cache=out / "cache", progress=told.append, **{**options, **changes})
+
+
+def test_a_tiny_training_writes_a_card_that_loads(data: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    path = run(data, tmp_path, told=told)
+    assert path == tmp_path / "tiny.toml"
+    model = from_card(path)
+    assert model.labels == LABELS
+    assert model.predict(np.zeros((1, N_SAMPLES), np.float32)).sum() == pytest.approx(1)
+    card = tomllib.loads(path.read_text())
+    assert set(card) == {"model", "input", "data", "measured", "licence"}
+    assert card["data"]["emotify"]["songs"] == 12
+    assert card["data"]["recipe"]["epochs"] == 1
+    assert card["measured"]["command"] == "otoscope train"
+    assert card["measured"]["emotify"]["n"] == 12  # one window a song
+    assert "Aljanaki" in card["licence"]["emotify"]
+    assert "emopia" not in card["licence"]
+    assert any("fold 2 of 2" in line for line in told)
+    assert not [file for file in tmp_path.rglob(".*")]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(data: Path, tmp_path: Path) -> None:
+    hashes = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(data, tmp_path, name=name, seed=seed)
+        hashes.append(hashlib.sha256((tmp_path / f"{name}.safetensors").read_bytes()).hexdigest())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_training_leaves_the_random_state_alone(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run(data, tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_gives_the_threads_back(data: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        run(data, tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_resuming_keeps_folds_and_refuses_those_of_other_settings(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+
+    def counted(corpus: Corpus, clips: list[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
+        fitted.append(len(chosen))
+        return fit(corpus, clips, chosen, **options)
+
+    monkeypatch.setattr(training, "fit", counted)
+    run(data, tmp_path)
+    weights = (tmp_path / "tiny.safetensors").read_bytes()
+    assert len(fitted) == 3  # two folds and everything
+    (tmp_path / "tiny-folds" / "fold-01.json").unlink()
+    run(data, tmp_path, resume=True)
+    assert len(fitted) == 5
+    assert (tmp_path / "tiny.safetensors").read_bytes() == weights
+    with pytest.raises(OtoscopeError, match=r"fold-00\.json: was made with other data or settings"):
+        run(data, tmp_path, resume=True, recipe=Recipe(epochs=2, batch_size=8, draws=1, stride=8))
+    (tmp_path / "tiny-folds" / "fold-00.json").write_text("half")
+    with pytest.raises(OtoscopeError, match=r"fold-00\.json: is no result"):
+        run(data, tmp_path, resume=True)
+
+
+def test_an_earlier_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path)
+    with pytest.raises(OtoscopeError, match="holds a run named tiny already"):
+        run(data, tmp_path)
+
+
+def test_wrong_inputs_are_told_before_any_work(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(OtoscopeError, match="nowhere: no such folder"):
+        run(data / "nowhere", tmp_path)
+    with pytest.raises(OtoscopeError, match="holds neither"):
+        run(data / "emotify", tmp_path)
+    with pytest.raises(OtoscopeError, match="12 songs cannot be dealt out to 13 folds"):
+        run(data, tmp_path, n_folds=13)
+    with pytest.raises(OtoscopeError, match="1 folds hold nothing out"):
+        run(data, tmp_path, n_folds=1)
+    with pytest.raises(OtoscopeError, match="no name for a model"):
+        run(data, tmp_path, name="a/b")
+    (tmp_path / "other" / "emopia").mkdir(parents=True)
+    with pytest.raises(OtoscopeError, match="need a sound font"):
+        run(tmp_path / "other", tmp_path)
+    assert not (tmp_path / "tiny-folds").exists()
+
+
+def test_what_can_be_learnt_is_learnt(data: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=40, batch_size=6, draws=2, stride=8, learning_rate=1e-2)
+    path = run(data, tmp_path, recipe=recipe, n_folds=3)
+    assert tomllib.loads(path.read_text())["measured"]["emotify"]["macro_f1"]["mean"] > 0.9
+
+
+def test_held_out_songs_are_neither_learnt_nor_give_thresholds(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    asked: list[set[str]] = []
+    thresholds: list[set[str]] = []
+    medians = datasets.medians
+
+    def spy(corpus: Corpus, clips: list[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
+        seen.append({clips[index].song for index in chosen})
+        return fit(corpus, clips, chosen, **options)
+
+    def asked_for(network: HarmonicsNet, clips: list[Clip]) -> Any:
+        asked.append({clip.song for clip in clips})
+        return judge(network, clips)
+
+    def medians_of(clips: list[Clip]) -> tuple[float, float]:
+        thresholds.append({clip.song for clip in clips})
+        return medians(clips)
+
+    monkeypatch.setattr(training, "fit", spy)
+    monkeypatch.setattr(training, "judge", asked_for)
+    monkeypatch.setattr(datasets, "medians", medians_of)
+    run(data, tmp_path, n_folds=3)
+    everything = {clip.song for clip in gather(data, fonts=(), cache=tmp_path)}
+    assert len(asked) == 3
+    for held_out, learnt in zip(asked, seen, strict=False):
+        assert held_out
+        assert held_out.isdisjoint(learnt)
+        assert held_out | learnt == everything
+        assert learnt in thresholds
+    assert seen[3] == everything
+    assert set.union(*asked) == everything
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 1e-4},
+        {"weight_decay": 5.0},
+        {"label_smoothing": 0.5},
+        {"gain": 20.0},
+        {"stride": 4},
+        {"draws": 2},
+    ],
+)
+def test_each_setting_of_the_recipe_changes_the_weights(data: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    clips = datasets.with_quadrants(gather(data, fonts=(), cache=tmp_path), (0.0, 0.0))
+    corpus = listen(clips, FRONT_END)
+    settings = {"epochs": 2, "batch_size": 8, "draws": 1, "stride": 8}
+    weights = [
+        fit(corpus, clips, np.arange(12), recipe=Recipe(**{**settings, **other}), settings=SMALL, seed=0).linear.weight
+        for other in ({}, change)
+    ]
+    assert not torch.equal(*weights)
+
+
+def test_a_stride_that_does_not_divide_the_pool_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(OtoscopeError, match="stride must divide pool"):
+        run(data, tmp_path, recipe=Recipe(stride=7))
+
+
+def test_clips_are_called_by_the_mean_of_their_windows(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = datasets.with_quadrants(gather(data, fonts=(), cache=tmp_path), (0.0, 0.0))
+    scores = np.array([[0.0, 0.4, 0.6, 0.0]] * 2 + [[0.1, 0.9, 0.0, 0.0]])
+    monkeypatch.setattr(TorchModel, "predict", lambda _, __: scores)
+    counts = judge(HarmonicsNet(SMALL), clips[:1])["emotify"]
+    assert np.sum(counts["windows"]) == 3
+    assert np.sum(counts["windows"], axis=0).tolist() == [0, 1, 2, 0]
+    assert np.sum(counts["clips"], axis=0).tolist() == [0, 1, 0, 0]
+
+
+def test_fold_files_hold_confusions(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path)
+    kept = json.loads((tmp_path / "tiny-folds" / "fold-00.json").read_text())
+    assert set(kept) == {"key", "confusions"}
+    assert np.array(kept["confusions"]["emotify"]["windows"]).shape == (4, 4)
