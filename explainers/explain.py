@@ -20,7 +20,7 @@ from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.spectra import Stft, to_sound, unfilter
-from otoscope.adapters.windows import SPAN_SECONDS, Span, Windowed
+from otoscope.adapters.windows import Windowed
 from otoscope.explainers.explanation import (
     Explanation,
     Outcome,
@@ -34,10 +34,9 @@ from otoscope.explainers.makers import undivided
 from otoscope.explainers.methods import Method, Request, Settings, all_methods
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.routes import Progress, quiet
-from otoscope.explainers.targets import Target, default_scale, on_scale, resolve_target
+from otoscope.explainers.span import choose_span
+from otoscope.explainers.targets import default_scale, on_scale
 
-MOST_CANDIDATES = 120
-MIN_SPAN = 0.05
 PACKAGES = ("otoscope", "torch", "captum", "lime", "librosa", "numpy", "scikit-image", "scikit-learn")
 
 
@@ -180,70 +179,6 @@ def parts_stft(model: Windowed) -> Stft:
         own = model.spectrogram.front_end.stft
         return Stft(own.n_fft, own.hop_length)
     return Stft()
-
-
-def choose_span(
-    model: Model, audio: Audio, target: str | int, start: float | None, duration: float | None, settings: Settings
-) -> tuple[Span, Windowed, Target, int]:
-    """Choose the span and resolve the target on it; also count the windows asked on the way.
-
-    Raises
-    ------
-    OtoscopeError
-        If the span lies outside the recording.
-    """
-    fixed = _fixed_span(model, audio, start, duration)
-    if fixed is None:
-        return _best_span(model, audio, target, duration, settings)
-    samples = audio.cut(fixed.start, fixed.duration).samples
-    windowed = Windowed(model, len(samples))
-    scores = windowed.predict(samples[None])[0]
-    return fixed, windowed, resolve_target(target, model.labels, model.output, scores), 1
-
-
-def _span_seconds(model: Model) -> float:
-    return max(SPAN_SECONDS, (model.n_samples or 0) / model.rate)
-
-
-def _fixed_span(model: Model, audio: Audio, start: float | None, duration: float | None) -> Span | None:
-    """Give the span where nothing is to be searched for."""
-    length = _span_seconds(model) if duration is None else duration
-    if start is None and audio.seconds <= length:
-        if duration is not None and duration > audio.seconds + 1e-6:
-            raise OtoscopeError(f"{audio.name}: lasts {audio.seconds:.2f} s, less than the duration of {duration:g} s")
-        return Span(0.0, audio.seconds)
-    if start is None:
-        return None
-    if not 0 <= start < audio.seconds - MIN_SPAN:
-        raise OtoscopeError(
-            f"{audio.name}: a span cannot start at {start:g} s; the recording lasts {audio.seconds:.2f} s"
-        )
-    if duration is not None and (duration < MIN_SPAN or start + duration > audio.seconds + 1e-6):
-        raise OtoscopeError(
-            f"{audio.name}: a span of {duration:g} s from {start:g} s on does not fit; the recording lasts "
-            f"{audio.seconds:.2f} s"
-        )
-    return Span(start, min(length, audio.seconds - start))
-
-
-def _best_span(
-    model: Model, audio: Audio, target: str | int, duration: float | None, settings: Settings
-) -> tuple[Span, Windowed, Target, int]:
-    """Find the stretch that scores highest for the target."""
-    length = _span_seconds(model) if duration is None else duration
-    if length < MIN_SPAN:
-        raise OtoscopeError(f"a span of {length:g} s is too short; give at least {MIN_SPAN:g} s")
-    windowed = Windowed(model, len(audio.cut(0.0, length).samples))
-    last = (len(audio.samples) - windowed.n_samples) / audio.rate
-    n = min(MOST_CANDIDATES, 1 + int(np.ceil(last)))
-    starts = np.floor(100 * np.linspace(0, last, n)) / 100  # floored: a rounded start could run over the end
-    scores = np.concatenate(
-        [windowed.predict(audio.cut(float(start), length).samples[None]) for start in starts]
-    )  # (n, n_classes)
-    chosen = resolve_target(target, model.labels, model.output, scores.mean(axis=0))
-    scale = settings.scale or default_scale(model.output)
-    best = int(np.argmax(on_scale(scores, chosen, model.output, scale, clip=settings.clip)))
-    return Span(float(starts[best]), length), windowed, chosen, n
 
 
 def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings) -> tuple[Any, Any]:

@@ -37,13 +37,13 @@ class Note:
 
 
 # Each bar of the prelude is one chord of five notes, broken twice: two held below, three repeated above.
-PRELUDE = ((60, 64, 67, 72, 76), (60, 62, 69, 74, 77), (59, 62, 67, 74, 77))
+PRELUDE = ((60, 64, 67, 72, 76), (60, 62, 69, 74, 77))
 # Eighths of the theme from B3 on, in B minor; 0 is a rest. Below it the bass steps between tonic and fifth.
 MOUNTAIN_KING = (59, 61, 62, 64, 66, 62, 66, 0, 65, 61, 65, 0, 64, 60, 64, 0)
 MOUNTAIN_KING_END = (59, 61, 62, 64, 66, 62, 66, 71, 69, 66, 62, 66, 69, 0, 0, 0)
 
 
-def prelude(*, sixteenth: float = 0.125, velocity: int = 64) -> list[Note]:
+def prelude(*, sixteenth: float = 0.19, velocity: int = 50) -> list[Note]:
     """Break the chords: low, second, then the upper three twice, each half bar anew."""
     notes = []
     for bar, chord in enumerate(PRELUDE):
@@ -95,7 +95,7 @@ def midi(notes: Sequence[Note]) -> bytes:
 
 def score() -> list[Note]:
     """List the notes of the whole recording: the prelude, then the mountain king."""
-    return [*prelude(), *mountain_king(6.4)]
+    return [*prelude(), *mountain_king(6.3)]
 
 
 def make(target: Path, *, font: Path, seconds: float = 12.0) -> None:

@@ -49,9 +49,9 @@ def describe(
     measured: dict[str, Any] = {
         "command": command,
         "protocol": (
-            f"{len(results)} folds by song; mean and standard deviation over folds; within the run nothing is chosen by "
-            "held-out songs, but the recipe's defaults come from trials on other folds of the same songs; windows of six "
-            "seconds, one after the other; the shipped weights are fitted on all folds"
+            f"{len(results)} folds by song; mean and standard deviation over folds; within the run nothing is chosen "
+            "by held-out songs, but the recipe's defaults come from trials on other folds of the same songs; windows "
+            "of six seconds, one after the other; the shipped weights are fitted on all folds"
         ),
     }
     for part in sorted({part for result in results for part in result}):

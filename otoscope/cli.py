@@ -142,7 +142,7 @@ def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: i
     click.option("--render", type=click.Choice(["mask", "pinv", "nnls"]), help="lime: how bands become sound again."),
     click.option("--route", type=click.Choice(["auto", "waveform", "bands"]), help="lime: how scores are had. [auto]"),
     click.option("--combs", type=click.Choice(["overlapping", "disjoint"]), help="occlusion: kind of harmonic parts."),
-    click.option("--note", "notes", multiple=True, help="occlusion: single notes such as A4 instead of pitch classes."),
+    click.option("--notes", help="occlusion: single notes instead of pitch classes, e.g. A4,C5."),
     click.option("--half-width", type=click.FloatRange(0, min_open=True), help="occlusion: half-width in cents. [50]"),
     click.option("--n-harmonics", type=click.IntRange(min=1), help="occlusion: partials per note. [8]"),
     click.option("--octaves", type=click.IntRange(0, 10), nargs=2, help="occlusion: first and last octave. [1 8]"),
@@ -180,10 +180,12 @@ def explain_command(
     from otoscope.explainers.methods import Settings
     from otoscope.runs import Run
 
-    settings = Settings(**{key: value for key, value in chosen.items() if value not in (None, ())})
+    if chosen["notes"] is not None:
+        chosen["notes"] = tuple(chosen["notes"].split(","))
+    settings = Settings(**{key: value for key, value in chosen.items() if value is not None})
     run = Run(
         files=files,
-        name=model_name,
+        model=model_name,
         methods=methods,
         targets=targets,
         settings=settings,
@@ -205,7 +207,7 @@ def _carry_out(run: Any, device: str, as_json: bool) -> None:
     from otoscope.runs import carry_out, check
 
     check(run)
-    model = load_model(run.name, device=device, batch_size=run.batch_size)
+    model = load_model(run.model, device=device, batch_size=run.batch_size)
     results, failed, report = carry_out(run, model)
     if as_json:
         print_json({"report": None if report is None else str(report), "results": results, "failed": failed})

@@ -27,8 +27,8 @@ class Run:
     Attributes
     ----------
     files : sequence of Path
-    name : str
-        What the model was asked for by.
+    model : str
+        Short name, or path of a card.
     methods, targets : sequence of str
     settings : Settings
     out : Path
@@ -39,7 +39,7 @@ class Run:
     """
 
     files: Sequence[Path]
-    name: str
+    model: str
     methods: Sequence[str]
     targets: Sequence[str]
     settings: Settings
@@ -164,7 +164,7 @@ def _one(
             settings=settings,
             seed=run.seed,
             batch_size=run.batch_size,
-            name=run.name,
+            name=Path(run.model).stem if run.model.endswith(".toml") else run.model,
             progress=progress,
         )
     folder = run.out / result_folder(explanation, audio.name)

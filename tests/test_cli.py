@@ -100,7 +100,7 @@ def test_a_bad_recording_is_one_line_and_nothing_is_written_not_even_for_the_goo
         (["--start", "1", "--duration", "3"], ["does not fit"]),
         (["--duration", "3"], ["less than the duration"]),
         (["--device", "nonsense"], ["device 'nonsense'"]),
-        (["--method", "occlusion", "--note", "H9"], ["'H9' is not a note"]),
+        (["--method", "occlusion", "--notes", "H9"], ["'H9' is not a note"]),
         (["--render", "nnls"], ["--domain bands"]),
     ],
 )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
-from otoscope.explainers.explain import choose_span
 from otoscope.explainers.methods import Settings
+from otoscope.explainers.span import choose_span
 
 RATE = 2205
 
