@@ -99,7 +99,7 @@ class TorchModel:
         """The sha256 of weights and settings."""
         digest = hashlib.sha256()
         front_end = self.front_end.settings() if self.front_end else None
-        settings = [type(self.network).__name__, self.rate, self.labels, self.n_samples, self.output, front_end]
+        settings = [repr(self.network), self.rate, self.labels, self.n_samples, self.output, front_end]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())

@@ -21,7 +21,7 @@ from otoscope.explainers.targets import CLIP, Floats, Scale, Target, on_scale
 
 Render = Literal["mask", "pinv", "nnls"]
 
-CALLS = 1024
+CALLS = 2048  # from `make bench`: two seeds agree on nine of ten of the five strongest parts
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 One epoch draws `draws` crops of every piece, each from one of its renderings at random, so that a piece with two
 timbres does not count twice. The loss is cross-entropy with label smoothing (listeners disagree, hence no class
-deserves certainty); within each data set the quadrants have equal weight, as they have in macro-F1. AdamW with
-decoupled weight decay (Loshchilov and Hutter, 2019); the learning rate rises for a fifth of the steps and falls again
-(Smith's one cycle, 2018). The number of epochs is fixed beforehand, so that no run chooses anything by looking at its
-held-out songs. The same seed gives the same weights on the same kind of machine: fitting uses one thread, because the
-order in which several add up is not fixed.
+deserves certainty); AdamW with decoupled weight decay (Loshchilov and Hutter, 2019); the learning rate rises for a
+fifth of the steps and falls again (Smith's one cycle, 2018). The number of epochs is fixed beforehand, so that no run
+chooses anything by looking at its held-out songs. The same seed gives the same weights on the same kind of machine:
+fitting uses one thread, because the order in which several add up is not fixed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models.blinders import Settings
-from otoscope.mer_models.corpus import HEADROOM, Corpus, Float32, Ints
+from otoscope.mer_models.corpus import HEADROOM, Corpus, Ints
 from otoscope.mer_models.data import Clip, known_quadrant
 from otoscope.mer_models.harmonics import N_SAMPLES, HarmonicsNet
 from otoscope.mer_models.render import Progress, quiet
@@ -49,7 +47,7 @@ class Recipe:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    gain: float = 8.0
+    gain: float = 3.0
     stride: int = 8
 
     def __post_init__(self) -> None:
@@ -66,21 +64,6 @@ def pieces(clips: Sequence[Clip], chosen: Ints) -> list[list[int]]:
     for index in chosen.tolist():
         groups.setdefault((clips[index].dataset, clips[index].name), []).append(index)
     return list(groups.values())
-
-
-def balance(clips: Sequence[Clip]) -> Float32:
-    """Weigh clips so that within each data set every quadrant counts the same, and the mean weight is 1.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_clips,)
-    """
-    kinds = [(clip.dataset, known_quadrant(clip)) for clip in clips]
-    sizes = Counter(kinds)
-    present = Counter(dataset for dataset, _ in sizes)  # quadrants of each data set
-    totals = Counter(dataset for dataset, _ in kinds)
-    weights = [totals[kind[0]] / present[kind[0]] / sizes[kind] for kind in kinds]
-    return np.array(weights, dtype=np.float32)
 
 
 def fit(
@@ -152,8 +135,7 @@ def _descend(
     n_steps = recipe.epochs * len(list(_batches(len(groups) * recipe.draws, recipe.batch_size)))
     adam = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: one_cycle((step + 1) / (n_steps + 1)))
-    loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="none")
-    weight = torch.from_numpy(balance([clips[group[0]] for group in groups]))
+    loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     pool = network.settings.pool * recipe.stride
     length = corpus.front_end.stft.n_frames(N_SAMPLES) // pool * pool  # the frames that pooling does not leave out
     network.train()
@@ -164,7 +146,7 @@ def _descend(
             items = np.array([rng.choice(groups[group]) for group in drawn[batch]])
             x = corpus.crops(items, rng, length=length, stride=recipe.stride, gain=recipe.gain)
             target = torch.tensor([known_quadrant(clips[item]) for item in items])
-            value = (loss(network(x), target) * weight[drawn[batch]]).mean()
+            value = loss(network(x), target)
             adam.zero_grad()
             value.backward()
             adam.step()

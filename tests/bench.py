@@ -1,4 +1,4 @@
-"""Measurements, side by side in one run: ``make bench``, or ``python -m tests.bench speed stability routes memory``.
+"""Measurements, side by side in one run: ``make bench``, or ``python -m tests.bench speed memory …``.
 
 speed
     Seconds of the whole of LIME (segment, decompose, compose, predict, fit) in ratio to a bare batched `predict` of as
@@ -7,6 +7,9 @@ speed
 stability
     Agreement of designed and random neighbourhoods between seeds, and with a reference of 30,000 calls: Spearman's rank
     correlation and overlap of the five strongest parts, means over recordings and pairs of seeds.
+parts
+    The same at 2,048 designed calls for different numbers of parts, with R² by pairs left out, and the share of the
+    attribution that default parts put on the planted causes of `tests.planted`.
 routes
     Largest difference in score and lowest rank correlation between the bands and the waveform route.
 memory
@@ -40,6 +43,7 @@ from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import bands_scorer, score_masks, waveform_scorer
 from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import on_scale, resolve_target
+from tests import planted
 
 SECONDS = 6.0
 CALLS = (256, 512, 1024, 2048, 4096)
@@ -179,7 +183,7 @@ def stability(most: int | None = 4) -> None:
     """Print the agreement between seeds and with the reference."""
     model = shipped()
     table: dict[tuple[str, int], list[list[float]]] = {}
-    n_parts = []
+    ks = []
     for path in recordings(most):
         windowed, parts, value = prepared(model, excerpt(path, model))
         scorer = bands_scorer(windowed.spectrogram, parts)  # type: ignore[arg-type]
@@ -192,7 +196,7 @@ def stability(most: int | None = 4) -> None:
             return fit(masks, explained(scores), neighbourhood).weights
 
         reference = weights("design", REFERENCE, 10_000)
-        n_parts.append(parts.k)
+        ks.append(parts.k)
         for neighbourhood, calls in itertools.product(("design", "random"), CALLS):
             found = [weights(neighbourhood, calls, seed) for seed in range(SEEDS)]
             pairs = list(itertools.combinations(found, 2))
@@ -203,12 +207,41 @@ def stability(most: int | None = 4) -> None:
                 float(np.mean([len(top(a) & top(reference)) / 5 for a in found])),
             ]
             table.setdefault((neighbourhood, calls), []).append(figures)
-    print(f"\n## Stability, {len(n_parts)} recordings, {min(n_parts)}-{max(n_parts)} parts, {SEEDS} seeds\n")
+    print(f"\n## Stability, {len(ks)} recordings, {min(ks)}-{max(ks)} parts, {SEEDS} seeds\n")
     print("| neighbourhood | calls | Spearman, seeds | top 5, seeds | Spearman, reference | top 5, reference |")
     print("|---|---|---|---|---|---|")
     for (neighbourhood, calls), figures_of in table.items():
         cells = " | ".join(f"{value:.2f}" for value in np.mean(figures_of, axis=0))
         print(f"| {neighbourhood} | {calls} | {cells} |")
+
+
+def n_parts(most: int | None = 4) -> None:
+    """Print agreement, fit and localisation for different numbers of parts."""
+    model = shipped()
+    print("\n## Number of parts, 2,048 designed calls\n")
+    print("| parts | Spearman, seeds | top 5, seeds | R² | planted: attribution on the cue |\n|---|---|---|---|---|")
+    for n in (16, 32, 64, 128):
+        rows = []
+        for path in recordings(most):
+            windowed, parts, value = prepared(model, excerpt(path, model), n_parts=n)
+            scorer = bands_scorer(windowed.spectrogram, parts)  # type: ignore[arg-type]
+            found = []
+            for seed in range(SEEDS):
+                masks = make_masks("design", parts.k, 2048, seed)
+                scores = np.concatenate([scorer(masks[i : i + 32]) for i in range(0, len(masks), 32)])
+                found.append(fit(masks, value(scores), "design"))
+            pairs = list(itertools.combinations([surrogate.weights for surrogate in found], 2))
+            rows.append(
+                [
+                    np.mean([spearman(a, b) for a, b in pairs]),
+                    np.mean([len(top(a) & top(b)) / 5 for a, b in pairs]),
+                    np.mean([surrogate.r2 for surrogate in found if surrogate.r2 is not None]),
+                ]
+            )
+        causes = [make() for make in planted.CAUSES]
+        shares = [planted.share(planted.explained(c, "lime", {"n_parts": n}).map, c) for c in causes]
+        cells = " | ".join(f"{value:.2f}" for value in [*np.mean(rows, axis=0), np.mean(shares)])
+        print(f"| {n} | {cells} |", flush=True)
 
 
 def prepared(
@@ -264,14 +297,17 @@ def memory() -> None:
         print(f"| {route} | {peak_memory(route):.2f} | 1.50 |")
 
 
+MEASUREMENTS = {"speed": speed, "memory": memory, "stability": stability, "parts": n_parts, "routes": routes}
+
+
 def main() -> None:
     """Run the measurements named on the command line, or all."""
-    wanted = sys.argv[1:] or ["speed", "memory", "stability", "routes"]
+    wanted = sys.argv[1:] or list(MEASUREMENTS)
     if wanted[0] == "one-run":
         one_run(wanted[1])
         return
     for name in wanted:
-        {"speed": speed, "stability": stability, "routes": routes, "memory": memory}[name]()
+        MEASUREMENTS[name]()
 
 
 if __name__ == "__main__":

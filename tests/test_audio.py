@@ -10,7 +10,7 @@ import soundfile
 
 from otoscope.adapters.audio import Audio, load_audio, write_wav
 from otoscope.adapters.errors import OtoscopeError, unknown
-from tests.builders import noise, tone
+from tests.builders import music, noise, tone
 
 FORMATS = {
     "wav": ("WAV", "PCM_16", (8000, 22050, 44100, 96000), 1e-4),
@@ -221,6 +221,7 @@ def test_the_same_sound_has_the_same_hash_in_any_file(tmp_path: Path) -> None:
         (np.zeros(8000), "digital silence"),
         (np.clip(3 * tone(100.0, level=1.0), -1, 1), "is clipped"),
         (np.clip(3 * tone(100.0, level=1.0), -0.99, 0.99), "is clipped"),
+        (np.clip(12 * music(), -1, 1), "is clipped"),
         (2.5 * tone(100.0, level=1.0), "peaks at 2.50 times full scale"),
     ],
 )

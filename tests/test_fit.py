@@ -9,7 +9,7 @@ import pytest
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models.corpus import HEADROOM
 from otoscope.mer_models.data import Clip
-from otoscope.mer_models.fit import Recipe, balance, one_cycle, pieces
+from otoscope.mer_models.fit import Recipe, one_cycle, pieces
 
 
 @pytest.mark.parametrize("change", [{"epochs": 0}, {"batch_size": 1}, {"gain": HEADROOM + 1}, {"stride": 0}])
@@ -31,11 +31,3 @@ def test_renderings_of_one_piece_count_once(tmp_path: Path) -> None:
     clips = [Clip(name, tmp_path, f"emopia:{name}", "emopia", font, 0) for font in "xy" for name in "ab"]
     clips.append(Clip("a", tmp_path, "emotify:a", "emotify", quadrant=0))
     assert pieces(clips, np.array([0, 1, 2, 3, 4])) == [[0, 2], [1, 3], [4]]
-
-
-def test_quadrants_count_the_same_within_a_data_set(tmp_path: Path) -> None:
-    clips = [Clip("a", tmp_path, "s", "emopia", quadrant=quadrant) for quadrant in (0, 0, 0, 1, 2, 2)]
-    clips += [Clip("b", tmp_path, "s", "emotify", quadrant=quadrant) for quadrant in (3, 3, 1)]
-    weights = balance(clips)
-    np.testing.assert_allclose(weights[:6], [2 / 3, 2 / 3, 2 / 3, 2, 1, 1], rtol=1e-6)
-    np.testing.assert_allclose(weights[6:], [0.75, 0.75, 1.5], rtol=1e-6)

@@ -121,7 +121,10 @@ def test_gradients_may_be_switched_off_around_it() -> None:
     assert np.abs(got.weights).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("model", [torch_model(), image_model(), torch_model(n_samples=4000)], ids=["time", "2-D", "3"])
+MODELS = [torch_model(), image_model(), torch_model(n_samples=4000), image_model(n_samples=4000)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["time", "2-D", "time, windows", "2-D, windows"])
 def test_weights_are_the_signed_mass_of_the_map_in_each_part(model: TorchModel) -> None:
     got = gradcam(request(model, SAMPLES))
     assert got.units == "relative"
@@ -130,6 +133,8 @@ def test_weights_are_the_signed_mass_of_the_map_in_each_part(model: TorchModel) 
     assert got.map is not None
     assert got.map.sum() == pytest.approx(got.weights.sum(), abs=1e-6)
     assert got.map.shape == (108, 13)
+    cam = cam_of(model)
+    assert on_stft(cam, got.parts, request(model, SAMPLES).model).sum() == pytest.approx(cam.cells.sum(), rel=1e-5)
 
 
 def test_a_time_only_map_is_spread_by_energy() -> None:
@@ -243,6 +248,15 @@ def test_models_without_layers_are_told_what_fits() -> None:
     model.predict(SAMPLES[None])
     with pytest.raises(OtoscopeError, match=r"no layer with a time axis.*use lime, occlusion"):
         gradcam(request(model, SAMPLES))
+
+
+def test_the_last_convolution_is_the_default() -> None:
+    network = torch.nn.Sequential(nn.Conv1d(24, 8, 3), nn.ReLU(), nn.Conv1d(8, 3, 3), nn.AdaptiveAvgPool1d(1))
+    model = torch_model(nn.Sequential(network, nn.Flatten()))
+    plain = gradcam(request(model, SAMPLES))
+    named = {name: gradcam(request(model, SAMPLES, settings=Settings(layer=name))) for name in ("0.0", "0.2")}
+    np.testing.assert_array_equal(plain.weights, named["0.2"].weights)
+    assert np.abs(plain.weights - named["0.0"].weights).max() > 1e-3
 
 
 def test_layers_are_chosen_by_name() -> None:

@@ -77,6 +77,11 @@ def test_cells_are_laid_by_their_overlaps(rate: int, n_fft: int, hop: int, n_sam
     assert got.sum() == pytest.approx(cells.sum())
 
 
+def test_frames_and_bins_are_centred_and_end_with_the_sound() -> None:
+    np.testing.assert_allclose(grid.frame_edges(4, 0.5, 1.8), [0, 0.25, 0.75, 1.25, 1.8])
+    np.testing.assert_allclose(grid.bin_edges(4, 100.0), [0, 50, 150, 250, 300])
+
+
 def test_a_tone_and_a_click_lie_where_they_are() -> None:
     rate, n_fft, hop = 22050, 2048, 512
     cells = np.zeros((1025, 44))

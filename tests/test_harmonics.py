@@ -149,7 +149,7 @@ def card(tmp_path: Path) -> Path:
         ("n_mels = 256", 'n_mels = "many"', "invalid literal"),
         ("rate = 22050", "rate = 16000", "other blinders"),
         ("n_samples = 132300", "n_samples = 1000", "shorter than one pool"),
-        ("n_harmonics = 8", "n_harmonics = 7", "other blinders"),
+        ("n_harmonics = 8", "n_harmonics = 5", "other blinders"),
         ("n_harmonics = 8", "harmonics = 8", "has no 'harmonics'"),
         ("n_channels = 32", "n_channels = 8", "does not fit"),
         ('"anxiety"', '"fear"', "labels must be"),
@@ -180,17 +180,3 @@ def test_weights_that_are_not_finite_are_refused(card: Path) -> None:
     save_file(state, path)
     with pytest.raises(OtoscopeError, match="not finite"):
         from_card(card)
-
-
-def test_forward_behind_the_front_end_is_fast(network: HarmonicsNet) -> None:
-    """Well under a millisecond per six seconds at a batch of 32; the bound allows for a busy machine."""
-    import time
-
-    bands = torch.zeros(32, 256, 259)
-    spent = []
-    with torch.inference_mode():
-        for _ in range(5):
-            start = time.perf_counter()
-            network(bands)
-            spent.append(time.perf_counter() - start)
-    assert min(spent) / 32 < 3e-3

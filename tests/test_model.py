@@ -293,6 +293,8 @@ def test_layers_for_maps_are_the_convolutions_the_last_first() -> None:
     assert image[0].band_edges is not None
     assert len(image[0].band_edges) == 25
     assert [layer.name for layer in wrap(Raw(), rate=RATE).layers()] == ["conv"]  # type: ignore[attr-defined]
+    two = torch_model(nn.Sequential(nn.Conv1d(24, 8, 1), nn.ReLU(), nn.Conv1d(8, 3, 1)))
+    assert [layer.name for layer in two.layers()] == ["2", "0"]
     assert TorchModel(nn.Sequential(nn.Linear(8, 2)), rate=RATE, labels=("a", "b")).layers() == ()
 
 

@@ -58,6 +58,16 @@ def test_weights_are_the_losses_of_masked_spectra(settings: Settings, index: int
     assert got.se is None
 
 
+def test_combs_have_the_width_the_partials_and_the_octaves_that_were_asked_for() -> None:
+    settings = Settings(half_width=80.0, n_harmonics=3, octaves=(3, 5))
+    parts = occlusion_parts(request(MODEL, SAMPLES, settings=settings))
+    assert parts.groups is not None
+    frequencies = parts.stft.frequencies(RATE)
+    for pitch_class, members in enumerate(parts.groups):
+        expected = reference.comb(frequencies, reference.series(pitch_class, (3, 5), 3), 80.0)
+        np.testing.assert_array_equal(np.isin(parts.labels[:, 0], np.flatnonzero(members)), expected)
+
+
 def test_combs_of_pitch_classes_are_the_default() -> None:
     got = occlusion(request(MODEL, SAMPLES))
     assert got.names == PITCH_CLASSES

@@ -189,6 +189,12 @@ def test_a_note_lands_in_its_pitch_class(note: str) -> None:
     assert parts.energy.max() > 0.75
 
 
+@pytest.mark.parametrize(("frequency", "name"), [(49.0, "G"), (20.0, "remainder")])
+def test_low_notes_count_from_c1_on(frequency: float, name: str) -> None:
+    parts = make_parts(Audio(tone(frequency, rate=RATE, seconds=3), RATE), Stft(8192, 2048), maker="harmonic")
+    assert parts.names[int(parts.energy.argmax())] == name
+
+
 @pytest.mark.parametrize("notes", [(), ("A3",), ("A3", "E4", "C#6")])
 def test_combs_are_unions_of_atoms(notes: tuple[str, ...]) -> None:
     audio = Audio(music(rate=22050), 22050)
