@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench picture clean
 
 demo: $(READY)
 	$(BIN)/otoscope demo --out out/demo --force
@@ -19,6 +19,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
+
+# The picture in the README: the demo's report as headless Chromium shows it.
+picture: demo
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1420 \
+	  --screenshot=docs/report.png "file://$(CURDIR)/out/demo/report.html"
+	$(BIN)/python -c "from PIL import Image; Image.open('docs/report.png').quantize(256).save('docs/report.png', optimize=True)"
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info

@@ -19,6 +19,8 @@ import torch
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft, decibels, log_filterbank, mel_filterbank
 
+CHUNK = 4
+
 Compression = Literal["decibels", "log", "log1p", "none"]
 
 
@@ -93,8 +95,8 @@ class FrontEnd:
 
     def energies(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Transform (n, n_samples) to ``|STFT|**exponent`` (n, n_bins, n_frames)."""
-        spectra = torch.view_as_real(self.stft.forward(waveforms))
-        power = spectra.square().sum(-1)
+        spectra = self.stft.forward(waveforms)
+        power = torch.addcmul(spectra.real.square(), spectra.imag, spectra.imag)
         return power if self.exponent == 2 else power.clamp(min=1e-20).sqrt()
 
     def bands(self, energies: torch.Tensor) -> torch.Tensor:
@@ -115,7 +117,11 @@ class FrontEnd:
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Transform (n, n_samples) to what the network sees, (n, n_bands, n_frames)."""
-        return self.compress(self.bands(self.energies(waveforms)))
+        if waveforms.device.type != "cpu" or torch.is_grad_enabled():
+            return self.compress(self.bands(self.energies(waveforms)))
+        # Spectra are many times larger than what goes in and comes out: on a CPU a few at a time stay in reach of the
+        # cache and of the allocator's pools, which nearly halves the time.
+        return torch.cat([self.compress(self.bands(self.energies(few))) for few in waveforms.split(CHUNK)])
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, for fingerprints and cards."""

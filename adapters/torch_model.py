@@ -103,12 +103,16 @@ class TorchModel:
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(str(tensor.dtype).encode())
+            digest.update(tensor.detach().cpu().double().numpy().tobytes())  # numpy knows no bfloat16
         return digest.hexdigest()
 
     def predict(self, waveforms: Float32, /) -> Floats:
         """Score waveforms (n, n_samples) as (n, n_classes)."""
-        return self.score(torch.from_numpy(np.array(waveforms, dtype=np.float32)), self.logits)
+        waveforms = np.ascontiguousarray(waveforms, dtype=np.float32)
+        if not waveforms.flags.writeable:
+            waveforms = waveforms.copy()  # torch takes over writable memory only
+        return self.score(torch.from_numpy(waveforms), self.logits)
 
     def logits(self, waveforms: torch.Tensor, /) -> torch.Tensor:
         """Score (n, n_samples) as (n, n_classes) before the activation; autograd can cross it."""
@@ -150,8 +154,21 @@ class TorchModel:
         return tuple(reversed(found))
 
     def randomised(self, seed: int) -> TorchModel:
-        """Copy the model with fresh weights."""
+        """Copy the model with fresh weights.
+
+        Raises
+        ------
+        OtoscopeError
+            If a module has weights but no ``reset_parameters`` to draw them afresh.
+        """
         network = copy.deepcopy(self.network)
+        for name, module in network.named_modules():
+            own = list(module.parameters(recurse=False))
+            if own and not callable(getattr(module, "reset_parameters", None)):
+                kind = type(module).__name__
+                raise OtoscopeError(
+                    f"module {name or kind!r} ({kind}) has weights but no reset_parameters to draw them"
+                )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for module in network.modules():

@@ -90,6 +90,8 @@ class Windowed:
         """Cut spans (n, n_samples), arrays or tensors, into windows (n, n_windows, window)."""
         if waveforms.shape[-1] != self.n_samples:
             raise OtoscopeError(f"got waveforms of shape {tuple(waveforms.shape)}, need (n, {self.n_samples})")
+        if len(self.starts) == 1 and not self.padding:
+            return waveforms[:, None]  # nothing to cut, nothing to copy
         if isinstance(waveforms, np.ndarray):
             padded = np.pad(waveforms, ((0, 0), (0, self.padding))) if self.padding else waveforms
             return np.stack([padded[:, s : s + self.window] for s in self.starts], axis=1)

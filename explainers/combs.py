@@ -40,7 +40,7 @@ def claims(
     """Which comb claims which bin, (n_combs, n_bins), and the combs' names."""
     frequencies = whole.stft.frequencies(whole.audio.rate)
     if notes:
-        teeth = [note_frequency(note) * np.arange(1, n_harmonics + 1) for note in notes]
+        teeth = [note_frequency(note) * np.arange(1.0, n_harmonics + 1) for note in notes]
         names = tuple(note.strip() for note in notes)
     else:
         teeth = [partials(pitch_class, octaves=octaves, n_harmonics=n_harmonics) for pitch_class in range(12)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +31,7 @@ from otoscope.explainers.explanation import (
     spread,
 )
 from otoscope.explainers.makers import undivided
-from otoscope.explainers.methods import Method, Request, Settings, all_methods
+from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.routes import Progress, quiet
 from otoscope.explainers.span import choose_span
@@ -165,12 +165,6 @@ def refuse_unused(settings: Settings, name: str, entry: Method) -> None:
         if option not in entry.uses:
             users = ", ".join(other for other, one in all_methods().items() if option in one.uses)
             raise OtoscopeError(f"{option} means nothing to {name}; it is a setting of {users}")
-
-
-def changed(settings: Settings) -> set[str]:
-    """Name the settings that differ from their defaults."""
-    default = Settings()
-    return {f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(default, f.name)}
 
 
 def parts_stft(model: Windowed) -> Stft:

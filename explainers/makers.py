@@ -182,7 +182,7 @@ def _felzenszwalb(image: Float32, _: int) -> npt.NDArray[Any]:
 def _slic(image: Float32, n_parts: int) -> npt.NDArray[Any]:
     from skimage.segmentation import slic
 
-    return np.asarray(slic(image, n_segments=n_parts, compactness=0.1, channel_axis=None, start_label=0))
+    return np.asarray(slic(image, n_segments=n_parts, compactness=0.1, sigma=1, channel_axis=None, start_label=0))
 
 
 def _quickshift(image: Float32, _: int) -> npt.NDArray[Any]:

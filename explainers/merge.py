@@ -17,10 +17,12 @@ def neighbours(segments: Labels) -> list[set[int]]:
         np.stack([segments[1:].ravel(), segments[:-1].ravel()]),
         np.stack([segments[:, 1:].ravel(), segments[:, :-1].ravel()]),
     ]
-    for a, b in np.unique(np.concatenate(pairs, axis=1), axis=1).T.tolist():
-        if a != b:
-            adjacent[a].add(b)
-            adjacent[b].add(a)
+    first, second = np.concatenate(pairs, axis=1)
+    differ = first != second
+    codes = np.unique(first[differ] * len(adjacent) + second[differ])
+    for a, b in zip(*(column.tolist() for column in divmod(codes, len(adjacent))), strict=True):
+        adjacent[a].add(b)
+        adjacent[b].add(a)
     return adjacent
 
 

@@ -6,7 +6,7 @@ A method declares the settings it uses, so that a setting that would reach nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, Literal
 
@@ -75,6 +75,12 @@ class Settings:
     n_harmonics: int = N_HARMONICS
     octaves: tuple[int, int] = OCTAVES
     layer: str | None = None
+
+
+def changed(settings: Settings) -> set[str]:
+    """Name the settings that differ from their defaults."""
+    default = Settings()
+    return {f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(default, f.name)}
 
 
 COMMON = frozenset({"parts", "n_parts", "off", "scale", "clip"})

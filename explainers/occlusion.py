@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from otoscope.adapters.errors import unknown
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.explainers.combs import comb_parts
 from otoscope.explainers.explanation import Outcome, members
 from otoscope.explainers.makers import cut
-from otoscope.explainers.methods import Request, method
+from otoscope.explainers.methods import Request, Settings, changed, method
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import score_masks
 
@@ -44,13 +44,24 @@ def occlusion(request: Request) -> Outcome:
     )
 
 
+def _refuse_unused(settings: Settings, combed: bool) -> None:
+    """Raise an error for a setting that would reach nothing."""
+    of_combs = {"notes", "half_width", "n_harmonics", "octaves"} & changed(settings)
+    if of_combs and not combed:
+        raise OtoscopeError(f"{min(of_combs)} is a setting of overlapping combs; leave parts and combs as they are")
+    if settings.notes and "octaves" in changed(settings):
+        raise OtoscopeError("notes name their octaves themselves; leave out octaves")
+
+
 def occlusion_parts(request: Request) -> Parts:
     """Make combs for harmonic parts, else whatever the part maker makes."""
     settings = request.settings
     maker = settings.parts or "harmonic"
     if settings.combs not in ("overlapping", "disjoint"):
         raise unknown("kind of combs", settings.combs, ("overlapping", "disjoint"))
-    if maker == "harmonic" and (settings.combs == "overlapping" or settings.notes):
+    combed = maker == "harmonic" and settings.combs == "overlapping"
+    _refuse_unused(settings, combed)
+    if combed:
         return comb_parts(
             request.whole,
             notes=settings.notes,

@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from otoscope.explainers.methods import HOMES
 from otoscope.explainers.store import read_document, write_atomically
 
 N_WEIGHTS = 12
@@ -25,9 +26,16 @@ Document = dict[str, Any]
 
 
 def find_results(directory: str | Path) -> list[Path]:
-    """List the folders of all explanations below an output folder, in order of name."""
-    found = Path(directory).glob("*/*/*/explanation.json")
-    return sorted(path.parent for path in found if not path.parent.name.startswith(".partial-"))
+    """List the folders of all explanations below an output folder, by recording, model and method."""
+    found = [path.parent for path in Path(directory).glob("*/*/*/explanation.json")]
+    whole = [folder for folder in found if not folder.name.startswith(".partial-")]
+    return sorted(whole, key=lambda folder: (folder.parent, _rank(folder), folder.name))
+
+
+def _rank(folder: Path) -> int:
+    """Place of a result's method among the methods, as they are listed everywhere."""
+    method = folder.name.split("-")[0]
+    return HOMES.index(method) if method in HOMES else len(HOMES)
 
 
 def write_report(directory: str | Path) -> Path:

@@ -57,7 +57,7 @@ def slug(name: str) -> str:
     >>> slug("rock")
     'rock'
     >>> slug("Male speech, man speaking")
-    'Male_speech_man_speaking-b26f5d'
+    'Male_speech_man_speaking-366681'
     """
     safe = re.sub(r"[^\w.+-]+", "_", name, flags=re.ASCII).strip("._")[:60]
     return safe if safe == name else f"{safe or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

@@ -12,9 +12,9 @@ from otoscope.adapters.audio import load_audio
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import Model
 from otoscope.console import bar
-from otoscope.explainers.explain import asked, changed, explain, find_method
+from otoscope.explainers.explain import asked, explain, find_method
 from otoscope.explainers.makers import MAKERS
-from otoscope.explainers.methods import Settings, all_methods
+from otoscope.explainers.methods import Settings, all_methods, changed
 from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.store import read_document, result_folder, save, to_document
 from otoscope.explainers.targets import resolve_target

@@ -306,3 +306,24 @@ def test_band_edges_lie_between_the_centres(filterbank: Any) -> None:
     assert (np.diff(edges) > 0).all()
     assert edges[-1] == RATE / 2
     assert ((edges[:-1] <= hears.centres) & (hears.centres <= edges[1:])).all()
+
+
+def test_weights_that_cannot_be_drawn_afresh_are_named() -> None:
+    class Raw(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean(1, keepdim=True) * self.weight
+
+    with pytest.raises(OtoscopeError, match=r"Raw.*no reset_parameters"):
+        TorchModel(Raw(), rate=8000, labels=("a", "b")).randomised(0)
+
+
+def test_a_model_in_half_precision_has_a_fingerprint() -> None:
+    fingerprints = {
+        TorchModel(nn.Linear(4, 2).to(kind), rate=8000, labels=("a", "b")).fingerprint
+        for kind in (torch.bfloat16, torch.float32)
+    }
+    assert len(fingerprints) == 2

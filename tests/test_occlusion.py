@@ -120,3 +120,17 @@ def test_a_model_that_hears_one_note_loses_it() -> None:
 def test_impossible_occlusions_are_refused(settings: Settings, reason: str) -> None:
     with pytest.raises(OtoscopeError, match=reason):
         occlusion(request(MODEL, SAMPLES, settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(parts="grid", half_width=30.0), "half_width is a setting of overlapping combs"),
+        (Settings(combs="disjoint", notes=("A4",)), "notes is a setting of overlapping combs"),
+        (Settings(combs="disjoint", n_harmonics=4), "n_harmonics is a setting of overlapping combs"),
+        (Settings(notes=("A4",), octaves=(2, 5)), "leave out octaves"),
+    ],
+)
+def test_a_setting_that_would_reach_nothing_is_refused(settings: Settings, words: str) -> None:
+    with pytest.raises(OtoscopeError, match=words):
+        occlusion_parts(request(MODEL, SAMPLES, settings=settings))

@@ -15,7 +15,17 @@ from otoscope.cli import main
 from otoscope.explainers.makers import MAKERS
 from tests import bench
 
-MUSIC = ("brahms", "drum_and_bass", "humpback", "ragtime", "robin", "speech", "sugar_plum_fairy", "sweet_waltz", "vibe_ace")
+MUSIC = (
+    "brahms",
+    "drum_and_bass",
+    "humpback",
+    "ragtime",
+    "robin",
+    "speech",
+    "sugar_plum_fairy",
+    "sweet_waltz",
+    "vibe_ace",
+)
 
 
 def test_the_demo_explains_the_shipped_recording_by_all_methods(tmp_path: Path) -> None:

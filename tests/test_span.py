@@ -17,7 +17,7 @@ RATE = 2205
 
 
 def level(waveforms: np.ndarray) -> np.ndarray:
-    return np.minimum(1, np.abs(waveforms).mean(axis=1, keepdims=True))
+    return np.asarray(np.minimum(1, np.abs(waveforms).mean(axis=1, keepdims=True)))
 
 
 MODEL = wrap(level, rate=RATE, labels=["loud"], output="sigmoid", n_samples=RATE)
