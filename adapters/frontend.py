@@ -19,8 +19,6 @@ import torch
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft, decibels, log_filterbank, mel_filterbank
 
-CHUNK = 4
-
 Compression = Literal["decibels", "log", "log1p", "none"]
 
 
@@ -117,11 +115,7 @@ class FrontEnd:
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Transform (n, n_samples) to what the network sees, (n, n_bands, n_frames)."""
-        if waveforms.device.type != "cpu" or torch.is_grad_enabled():
-            return self.compress(self.bands(self.energies(waveforms)))
-        # Spectra are many times larger than what goes in and comes out: on a CPU a few at a time stay in reach of the
-        # cache and of the allocator's pools, which nearly halves the time.
-        return torch.cat([self.compress(self.bands(self.energies(few))) for few in waveforms.split(CHUNK)])
+        return self.compress(self.bands(self.energies(waveforms)))
 
     def settings(self) -> dict[str, Any]:
         """All settings as plain values, for fingerprints and cards."""

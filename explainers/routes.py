@@ -15,6 +15,7 @@ Every use compares both routes on 16 masks, and goes back to ``waveform`` where 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -35,7 +36,8 @@ Scorer = Callable[[Masks], Floats]
 
 CROSS_ENERGY = 1e-5  # Σ|B_jl| over sqrt(ΣB_jj ΣB_ll); at 1e-4 a score of one recording was 0.011 off
 CHECKS = 16
-BLOCK = 16  # frames
+BLOCK = (64, 64)  # bands, frames
+NEGLIGIBLE = 1e-7  # of the largest energy in a block
 TOLERANCE = 0.01
 
 
@@ -165,20 +167,23 @@ def bands_scorer(spectrogram: WindowedSpectrogram, parts: Parts) -> Scorer:
         z = masks.astype(np.float32)
         features = np.concatenate([np.ones((len(z), 1), np.float32), z, z[:, first] * z[:, second]], axis=1)
         energies = torch.empty(len(z), *table.shape[1:])
-        for frames, active, block in blocks:
+        for bands, frames, active, block in blocks:
             mixed = torch.from_numpy(features[:, active]) @ block
-            energies[:, :, frames] = mixed.reshape(len(z), table.shape[1], -1)
+            energies[:, bands, frames] = mixed.reshape(len(z), bands.stop - bands.start, -1)
         return spectrogram.predict_bands(energies.clamp_(min=0))
 
     return scorer
 
 
-def _blocks(table: torch.Tensor) -> Iterator[tuple[slice, npt.NDArray[np.intp], torch.Tensor]]:
-    """Cut the table into blocks of frames, each with the rows that are not zero there: most parts are short."""
-    for first in range(0, table.shape[2], BLOCK):
-        block = table[:, :, first : first + BLOCK].flatten(1)
-        active = np.flatnonzero(block.abs().amax(dim=1).numpy())
-        yield slice(first, first + BLOCK), active, block[active].contiguous()
+def _blocks(table: torch.Tensor) -> Iterator[tuple[slice, slice, npt.NDArray[np.intp], torch.Tensor]]:
+    """Cut the table into blocks of bands and frames, each with the rows that matter there: most parts are small."""
+    _, n_bands, n_frames = table.shape
+    for low, first in itertools.product(range(0, n_bands, BLOCK[0]), range(0, n_frames, BLOCK[1])):
+        bands, frames = slice(low, min(low + BLOCK[0], n_bands)), slice(first, min(first + BLOCK[1], n_frames))
+        block = table[:, bands, frames].flatten(1)
+        size = block.abs().amax(dim=1)
+        active = np.flatnonzero((size > NEGLIGIBLE * size.max()).numpy())
+        yield bands, frames, active, block[active].contiguous()
 
 
 def _spectra(spectrogram: WindowedSpectrogram, parts: Parts) -> tuple[Local | None, list[Local]]:
@@ -198,7 +203,7 @@ def _spectra(spectrogram: WindowedSpectrogram, parts: Parts) -> tuple[Local | No
 def _cut(spectrum: torch.Tensor) -> Local:
     active = torch.nonzero((spectrum != 0).any(dim=0))[:, 0]
     frames = slice(int(active[0]), int(active[-1]) + 1) if len(active) else slice(0, 1)
-    return Local(frames, spectrum[:, frames].clone())
+    return Local(frames, spectrum[:, frames].clone(memory_format=torch.contiguous_format))
 
 
 def _energy(spectrogram: WindowedSpectrogram, a: Local, b: Local) -> torch.Tensor:
