@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,6 +298,9 @@ def train(
     from otoscope.mer_models.train import train as fit_and_measure
 
     recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--folds", str(folds)]
+    command += ["--epochs", str(recipe.epochs), "--seed", str(seed)]
+    command += [word for font in fonts for word in ("--font", font.name)]  # names only: a card travels
     card = fit_and_measure(
         data=data,
         out=out,
@@ -309,7 +311,7 @@ def train(
         seed=seed,
         recipe=recipe,
         resume=resume,
-        command=shlex.join(["otoscope", *sys.argv[1:]]),
+        command=shlex.join(command),
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:

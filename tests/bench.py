@@ -44,6 +44,7 @@ from otoscope.explainers.routes import bands_scorer, score_masks, waveform_score
 from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import on_scale, resolve_target
 from tests import planted
+from tests.builders import DATA
 
 SECONDS = 6.0
 CALLS = (256, 512, 1024, 2048, 4096)
@@ -54,8 +55,7 @@ OFFS = ("silence", "mean", "noise")
 
 def recordings(most: int | None = None) -> list[Path]:
     """List the recordings to measure on."""
-    folder = Path(os.environ.get("OTOSCOPE_DATA", Path(__file__).parent.parent.parent / "shared" / "data")) / "music"
-    found = sorted(folder.glob("*.ogg")) or [otoscope.demo_recording()]
+    found = sorted((DATA / "music").glob("*.ogg")) or [otoscope.demo_recording()]
     return found[:most]
 
 

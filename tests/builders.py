@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 RATE = 8000
+DATA = Path(os.environ.get("OTOSCOPE_DATA", Path(__file__).parents[2] / "shared" / "data"))  # real recordings
 
 
 def tone(

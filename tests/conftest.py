@@ -1,15 +1,14 @@
 """Set-up of all tests: no deadlines (machines are busy), the same examples every time, and where real data lies."""
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.builders import DATA
+
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
-
-DATA = Path(os.environ.get("OTOSCOPE_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 
 
 @pytest.fixture

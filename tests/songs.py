@@ -1,6 +1,5 @@
 """Tiny copies of the data sets, and where the real ones lie."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import soundfile
 from otoscope.adapters.model import Float32
 from otoscope.mer_models.demo_recording import Note, midi
 from otoscope.mer_models.harmonics import RATE
+from tests.builders import DATA
 
-DATA = Path(os.environ.get("OTOSCOPE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs the recordings (OTOSCOPE_DATA or ../shared/data)")
 HEADER = (
     "track id, genre, amazement, solemnity, tenderness, nostalgia, calmness, power, joyful_activation, tension, "

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.torch_model import TorchModel
+from otoscope.cli import main
 from otoscope.mer_models import data as datasets
 from otoscope.mer_models import train as training
 from otoscope.mer_models.blinders import Settings
@@ -236,3 +238,23 @@ def test_fold_files_hold_confusions(data: Path, tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "tiny-folds" / "fold-00.json").read_text())
     assert set(kept) == {"key", "confusions"}
     assert np.array(kept["confusions"]["emotify"]["windows"]).shape == (4, 4)
+
+
+def test_the_command_line_trains_a_model_that_predicts_and_a_card_without_paths(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", "--data", str(data), "--out", str(out), "--name", "tiny", "--folds", "2", "--epochs", "1"]
+    told = CliRunner().invoke(main, [*arguments, "--json"], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    command = json.loads(told.stdout)["measured"]["command"]
+    assert command == f"otoscope train --data {data.name} --out out --name tiny --folds 2 --epochs 1 --seed 0"
+    assert str(tmp_path) not in (out / "tiny.toml").read_text()
+    recording = next(data.glob("**/*.ogg"))
+    scored = CliRunner().invoke(main, ["predict", str(recording), "--model", str(out / "tiny.toml"), "--json"])
+    assert len(json.loads(scored.stdout)[0]["windows"][0]["scores"]) == 4
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "resume" in again.stderr
+    assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0
+    lost = CliRunner().invoke(main, ["train", "--data", str(tmp_path / "nothing"), "--out", str(tmp_path / "other")])
+    assert "no such folder" in lost.stderr
+    assert not (tmp_path / "other").exists()
