@@ -1,9 +1,11 @@
 """The layout: packages, one-way imports, links, and a door that opens quickly."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,18 @@ def test_every_file_tells_what_it_is_in_about_250_lines(package: str) -> None:
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), f"{path}: no module docstring"
         assert len(text.splitlines()) <= 330, f"{path}: {len(text.splitlines())} lines"
+
+
+def test_the_wheel_holds_weights_card_and_recording_and_nothing_beside_otoscope(tmp_path: Path) -> None:
+    left_out = shutil.ignore_patterns(".*", "out", "build", "dist", "*.egg-info", "__pycache__")
+    source = shutil.copytree(ROOT, tmp_path / "source", symlinks=True, ignore=left_out)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+    for name in ("harmonics-1.safetensors", "harmonics-1.toml", "demo.ogg", "demo.md"):
+        assert f"otoscope/mer_models/{name}" in names
+    assert "otoscope/explainers/report.html" in names
+    assert "otoscope/py.typed" in names
+    assert all(name.startswith("otoscope") for name in names)  # `adapters` belongs to another package
