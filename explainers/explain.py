@@ -27,7 +27,7 @@ from otoscope.explainers.explanation import (
     RoundTrip,
     Score,
     choose_evidence,
-    members,
+    evidence_parts,
     spread,
 )
 from otoscope.explainers.makers import undivided
@@ -178,7 +178,7 @@ def parts_stft(model: Windowed) -> Stft:
 def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings) -> tuple[Any, Any]:
     """Render evidence and complement, each (n_samples,)."""
     parts = outcome.parts
-    mask = (members(outcome.groups, parts.k)[chosen].sum(axis=0) > 0).astype(np.float32)
+    mask = evidence_parts(outcome.groups, chosen, parts.k).astype(np.float32)
     if settings.render == "mask" or model.spectrogram is None:
         evidence, complement = parts.compose(np.stack([mask, 1 - mask]))
         return evidence, complement

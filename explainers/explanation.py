@@ -211,6 +211,11 @@ class Explanation:
         """Share of the recording's energy that each weight stands for, shape (n_weights,)."""
         return members(self.groups, self.parts.k) @ self.parts.energy
 
+    @property
+    def evidence_mask(self) -> Bools:
+        """Which parts are evidence, shape (k,); parts that several chosen groups share count once."""
+        return evidence_parts(self.groups, self.chosen, self.parts.k)
+
     def save(self, folder: str | Path, *, equal_loudness: bool = False) -> Path:
         """Write the explanation into a folder; see `otoscope.explainers.store.save`."""
         from otoscope.explainers.store import save
@@ -225,6 +230,11 @@ class Explanation:
 def members(groups: Bools | None, k: int) -> Floats:
     """Which parts each weight stands for, shape (n_weights, k)."""
     return np.eye(k) if groups is None else groups.astype(np.float64)
+
+
+def evidence_parts(groups: Bools | None, chosen: Bools, k: int) -> Bools:
+    """Which parts the chosen weights stand for, shape (k,)."""
+    return np.asarray(members(groups, k)[chosen].sum(axis=0) > 0)
 
 
 def choose_evidence(weights: Floats, se: Floats | None) -> Bools:

@@ -118,8 +118,7 @@ def _map(explanation: Explanation, axes: Axes) -> None:
 def _outline(explanation: Explanation, axes: Axes) -> bool:
     """Draw a line around the evidence, where there is one to draw."""
     parts = explanation.parts
-    mask = members(explanation.groups, parts.k)[explanation.chosen].sum(axis=0) > 0
-    chosen = mask[parts.labels][_bins(explanation)]
+    chosen = explanation.evidence_mask[parts.labels][_bins(explanation)]
     if chosen.all() or not chosen.any() or min(chosen.shape) < 2:
         return False
     low, high = np.log2(rows(explanation)[[0, -1]])

@@ -161,7 +161,7 @@ def sentence(document: Document) -> str:
     scores = {name: f"{answer['score']:.3f}" for name, answer in trip.items()}
     if not chosen:
         return f"The score of {target} is {scores['original']}; no part clearly speaks for it."
-    energy = min(1.0, sum(weight["energy"] for weight in chosen))
+    energy = document["evidence_energy"]
     parts = "1 part" if len(chosen) == 1 else f"{len(chosen)} parts"
     return (
         f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "

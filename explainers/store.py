@@ -161,6 +161,7 @@ def to_document(explanation: Explanation) -> dict[str, Any]:
         "span": asdict(e.span),
         "round_trip": asdict(e.round_trip),
         "gap": e.gap,
+        "evidence_energy": float(e.parts.energy[e.evidence_mask].sum()),
         "fidelity": e.fidelity,
         "weights": [
             {

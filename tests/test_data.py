@@ -19,7 +19,8 @@ from otoscope.mer_models.data import (
     read_scores,
     with_quadrants,
 )
-from tests.songs import DATA, needs_data, tiny_emotify
+from tests.builders import DATA
+from tests.songs import needs_data, tiny_emotify
 
 
 def test_a_song_may_hold_underscores() -> None:

@@ -14,7 +14,8 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models import render
 from otoscope.mer_models.data import read_emopia, read_scores
 from otoscope.mer_models.demo_recording import Note, midi
-from tests.songs import DATA, SYNTHESISER, needs_data, tiny_emopia, tiny_font
+from tests.builders import DATA
+from tests.songs import SYNTHESISER, needs_data, tiny_emopia, tiny_font
 
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 

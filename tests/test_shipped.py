@@ -10,7 +10,8 @@ from otoscope.adapters.audio import load_audio
 from otoscope.mer_models import shipped
 from otoscope.mer_models.demo_recording import Note, midi, score
 from otoscope.mer_models.harmonics import LABELS, N_SAMPLES, RATE, card_input
-from tests.songs import DATA, needs_data
+from tests.builders import DATA
+from tests.songs import needs_data
 
 
 def test_shipped_model_hears_the_demo_recording_as_two_things() -> None:
