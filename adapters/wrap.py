@@ -41,7 +41,7 @@ class CallableModel:
     def predict(self, waveforms: Float32, /) -> Floats:
         """Score waveforms (n, n_samples) as (n, n_classes)."""
         # NaN is left to `ask`, so that a function that is not finite on silence can be helped (see `Windowed`).
-        return checked(self.function(waveforms), len(waveforms), self, finite=False)
+        return checked(_plain(self.function(np.array(waveforms))), len(waveforms), self, finite=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,8 +104,9 @@ def wrap(
         raise OtoscopeError("the model's sampling rate is not known; give rate=… in hertz")
     if not callable(thing):
         raise OtoscopeError(f"cannot wrap {type(thing).__name__}; give a callable, a torch.nn.Module or a Model")
-    if labels is not None and len(set(labels)) != len(labels):
-        raise OtoscopeError("two labels have the same name; name each class once")
+    rate, n_samples = _whole("rate", rate), None if n_samples is None else _whole("n_samples", n_samples)
+    if labels is not None:
+        labels = _names(labels)
     if output is not None and output not in get_args(Output):
         raise unknown("output", output, get_args(Output))
     torch = sys.modules.get("torch")  # whoever made a module has imported torch
@@ -115,6 +116,30 @@ def wrap(
         raise OtoscopeError("a front end can be declared for torch modules only; a callable takes waveforms")
     names, kind = _judge(thing, rate, labels, n_samples, output)
     return CallableModel(thing, rate=rate, labels=names, n_samples=n_samples, output=kind)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Check a number of hertz or samples."""
+    if not isinstance(value, int | float | np.number) or value != int(value) or value < 1:
+        raise OtoscopeError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _names(labels: Sequence[Any]) -> list[str]:
+    """Check the labels."""
+    if isinstance(labels, str):
+        raise OtoscopeError(f"labels must be a list of names, got the text {labels!r}")
+    names = [str(label) for label in labels]
+    if not all(name.strip() for name in names):
+        raise OtoscopeError("a label is empty; name every class")
+    if len(set(names)) != len(names):
+        raise OtoscopeError("two labels have the same name; name each class once")
+    return names
+
+
+def _plain(raw: Any) -> Any:
+    """Take a torch tensor off its graph and device; leave everything else to the check."""
+    return raw.detach().cpu().numpy() if hasattr(raw, "detach") else raw
 
 
 def _wrap_module(
@@ -149,7 +174,11 @@ def _judge(
     """Fill in labels and kind of output from the scores on the probe sounds."""
     if labels is not None and output is not None:
         return labels, output
-    raw = np.asarray(function(probe_sounds(rate, n_samples or rate)))
+    given = _plain(function(probe_sounds(rate, n_samples or rate)))
+    try:
+        raw = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        raise OtoscopeError("the model returned rows of different lengths; return (n, n_classes)") from None
     if raw.ndim != 2 or len(raw) != 8:
         raise OtoscopeError(f"the model returned shape {raw.shape} for 8 waveforms; predict must return (n, n_classes)")
     labels = labels if labels is not None else [f"class {i}" for i in range(raw.shape[1])]

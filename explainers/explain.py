@@ -97,6 +97,10 @@ def explain(
     """
     began = time.perf_counter()
     settings = settings or Settings()
+    if not isinstance(audio, Audio):
+        raise OtoscopeError(f"got {type(audio).__name__} for a recording; give what load_audio returns, or an Audio")
+    if not 0 <= seed < 2**32 or batch_size < 1:
+        raise OtoscopeError(f"seed must lie in 0 … 2**32 - 1 and batch_size be at least 1, got {seed} and {batch_size}")
     entry = find_method(method)
     refuse_unused(settings, method, entry)
     whole_audio = audio.at(model.rate)

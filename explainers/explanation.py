@@ -168,6 +168,14 @@ class Explanation:
     audio_sha256: str
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """Tell in one line what was found; the arrays would fill pages."""
+        best = self.names[self.strongest(1)[0]]
+        return (
+            f"<Explanation {self.method} of {self.target.name!r} by {self.model}: score {self.score.score:.3f}, "
+            f"evidence alone {self.round_trip.evidence.score:.3f}, strongest {best!r}>"
+        )
+
     @property
     def audio(self) -> Audio:
         """The explained span, at the model's rate."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, Literal
 
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.combs import HALF_WIDTH, N_HARMONICS, OCTAVES
 from otoscope.explainers.explanation import Outcome
@@ -21,6 +22,7 @@ from otoscope.explainers.targets import CLIP, Floats, Scale, Target, on_scale
 
 Render = Literal["mask", "pinv", "nnls"]
 
+MOST_CALLS = 2**20
 CALLS = 2048  # from `make bench`: two seeds agree on nine of ten of the five strongest parts
 
 
@@ -75,6 +77,23 @@ class Settings:
     n_harmonics: int = N_HARMONICS
     octaves: tuple[int, int] = OCTAVES
     layer: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.scale not in (None, "log_odds", "score"):
+            raise unknown("scale", self.scale, ("log_odds", "score"))
+        limits = {
+            "clip": (self.clip, 1e-12, 0.49),
+            "calls": (self.calls, 1, MOST_CALLS),
+            "n_parts": (self.n_parts, 1, 4096),
+            "half_width": (self.half_width, 0.1, 600),
+            "n_harmonics": (self.n_harmonics, 1, 64),
+        }
+        for name, (value, low, high) in limits.items():
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise OtoscopeError(f"{name} must lie between {low:g} and {high:g}, got {value!r}")
+        if not 0 <= self.octaves[0] <= self.octaves[1] <= 10:
+            raise OtoscopeError(f"octaves are the first and the last, 0 to 10, got {self.octaves}")
 
 
 def changed(settings: Settings) -> set[str]:

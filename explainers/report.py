@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.explainers.methods import HOMES
 from otoscope.explainers.store import read_document, write_atomically
 
@@ -26,16 +27,28 @@ Document = dict[str, Any]
 
 
 def find_results(directory: str | Path) -> list[Path]:
-    """List the folders of all explanations below an output folder, by recording, model and method."""
-    found = [path.parent for path in Path(directory).glob("*/*/*/explanation.json")]
-    whole = [folder for folder in found if not folder.name.startswith(".partial-")]
-    return sorted(whole, key=lambda folder: (folder.parent, _rank(folder), folder.name))
+    """List the folders of all explanations below an output folder, in order of name."""
+    found = [path.parent for path in Path(directory).glob("**/explanation.json")]
+    return sorted(folder for folder in found if not folder.name.startswith(".partial-"))
 
 
-def _rank(folder: Path) -> int:
-    """Place of a result's method among the methods, as they are listed everywhere."""
-    method = folder.name.split("-")[0]
-    return HOMES.index(method) if method in HOMES else len(HOMES)
+def _heard(document: Document) -> tuple[str, str]:
+    """Which recording a result is about."""
+    return document["audio"]["name"], document["audio"]["sha256"]
+
+
+def _asked(document: Document) -> tuple[str, str, float, float]:
+    """Which model was asked about which span."""
+    model, span = document["model"], document["span"]
+    return model["name"], model["fingerprint"], span["start"], span["duration"]
+
+
+def _order(result: tuple[Path, Document]) -> tuple[Any, ...]:
+    """Order by recording, model and span, then as the methods are listed everywhere."""
+    folder, document = result
+    method = document["method"]
+    rank = HOMES.index(method) if method in HOMES else len(HOMES)
+    return (*_heard(document), *_asked(document), rank, folder.name)
 
 
 def write_report(directory: str | Path) -> Path:
@@ -50,9 +63,16 @@ def write_report(directory: str | Path) -> Path:
     -------
     Path
         The report.
+
+    Raises
+    ------
+    OtoscopeError
+        If there are no explanations below the folder.
     """
     directory = Path(directory)
-    results = [(folder, read_document(folder)) for folder in find_results(directory)]
+    results = sorted(((folder, read_document(folder)) for folder in find_results(directory)), key=_order)
+    if not results:
+        raise OtoscopeError(f"{directory}: holds no explanations; name the folder they were saved in")
     index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in results]}
     text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     write_atomically(directory / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -74,6 +94,7 @@ def summary(document: Document) -> Document:
         "model": document["model"]["name"],
         "method": document["method"],
         "target": document["target"]["name"],
+        "contrast": document["target"]["against"] is not None,
         "span": document["span"],
         "units": document["units"],
         "score": trip["original"]["score"],
@@ -96,12 +117,9 @@ def _render(recordings: list[Document]) -> str:
 def _recordings(results: Iterable[tuple[Path, Document]]) -> list[Document]:
     """Group results by recording, then by model and span, so that each original is held once."""
     recordings = []
-    for _, same in groupby(results, key=lambda result: result[0].parent.parent):
+    for _, same in groupby(results, key=lambda result: _heard(result[1])):
         group = list(same)
-        spans = [
-            _span(list(span))
-            for _, span in groupby(group, key=lambda r: (r[0].parent, r[1]["span"]["start"], r[1]["span"]["duration"]))
-        ]
+        spans = [_span(list(span)) for _, span in groupby(group, key=lambda result: _asked(result[1]))]
         recordings.append({"name": group[0][1]["audio"]["name"], "spans": spans})
     return recordings
 

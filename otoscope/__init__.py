@@ -64,6 +64,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """List the public names, those not imported yet included."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name from its home."""
     if name not in _HOMES:

@@ -25,7 +25,9 @@ DEVICE = click.option("--device", default="cpu", show_default=True, help="Where 
 BATCH = click.option(
     "--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Most windows in memory at once."
 )
-SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Same seed, same bytes.")
+SEED = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Same seed, same bytes."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 FORCE = click.option("--force", is_flag=True, help="Replace results that exist.")
 RESUME = click.option("--resume", is_flag=True, help="Keep results that exist and make the others.")
@@ -45,7 +47,7 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="otoscope")
 def main() -> None:
-    r"""Explain what any audio model heard.
+    """Explain what any audio model heard.
 
     \b
     otoscope demo
@@ -60,7 +62,7 @@ def main() -> None:
 )
 @options(SEED, FORCE, JSON)
 def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
-    r"""Explain the shipped recording with the shipped model, by all methods.
+    """Explain the shipped recording with the shipped model, by all methods.
 
     \b
     Example: otoscope demo --out /tmp/demo
@@ -77,7 +79,7 @@ def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
 @FILES
 @options(MODEL, DEVICE, BATCH, JSON)
 def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: int, as_json: bool) -> None:
-    r"""Print the model's scores for each of its windows.
+    """Print the model's scores for each of its windows.
 
     \b
     Example: otoscope predict song.mp3 --model harmonics --json
@@ -171,7 +173,7 @@ def explain_command(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    r"""Explain what a model heard; write pictures, sounds, numbers and a report to open.
+    """Explain what a model heard; write pictures, sounds, numbers and a report to open.
 
     \b
     Example: otoscope explain song.mp3 --method lime --method occlusion --target top --out report
@@ -224,7 +226,7 @@ def _carry_out(run: Any, device: str, as_json: bool) -> None:
 @main.command()
 @JSON
 def models(as_json: bool) -> None:
-    r"""List the models known by name.
+    """List the models known by name.
 
     \b
     Example: otoscope models --json
@@ -242,7 +244,7 @@ def models(as_json: bool) -> None:
 @main.command()
 @JSON
 def methods(as_json: bool) -> None:
-    r"""List the explanation methods and the part makers.
+    """List the explanation methods and the part makers.
 
     \b
     Example: otoscope methods
@@ -286,7 +288,7 @@ def train(
     resume: bool,
     as_json: bool,
 ) -> None:
-    r"""Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
+    """Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
 
     \b
     Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model

@@ -65,7 +65,8 @@ def print_result(result: dict[str, Any]) -> None:
     span, trip = result["span"], result["round_trip"]
     end = span["start"] + span["duration"]
     click.echo(f"{result['recording']}, {span['start']:.2f}-{end:.2f} s, {result['model']}, {result['method']}")
-    click.echo(f"  target      {result['target']}, score {result['score']:.3f}")
+    kind = "score difference" if result["contrast"] else "score"
+    click.echo(f"  target      {result['target']}, {kind} {result['score']:.3f}")
     for place, part in enumerate(result["strongest"]):
         error = "" if part["se"] is None else f" ± {part['se']:.3f}"
         head = "strongest  " if place == 0 else " " * 11
@@ -74,5 +75,9 @@ def print_result(result: dict[str, Any]) -> None:
         f"  round trip  evidence alone {trip['evidence']:.3f}, everything else {trip['complement']:.3f}, "
         f"all off {trip['off']:.3f}"
     )
+    if result["fidelity"].get("r2") is not None:
+        fit = {"R²": "r2", "share of interactions": "interactions"}
+        told = [f"{name} {result['fidelity'][key]:.2f}" for name, key in fit.items() if result["fidelity"].get(key)]
+        click.echo(f"  fit         {', '.join(told)}")
     for note in result["notes"]:
         click.echo(f"  note        {note}")

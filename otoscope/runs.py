@@ -110,14 +110,16 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
     clear(run.out)
     results, failed = [], []
     done = _done(run) if run.resume else {}
-    for file in run.files:
-        try:
-            for method in run.methods:
-                for target in run.targets:
-                    results.append(_one(run, model, file, method, target, done))
-        except OtoscopeError as error:
-            failed.append({"file": str(file), "error": str(error).removeprefix(f"{file.name}: ")})
-    report = write_report(run.out) if find_results(run.out) else None
+    report = None
+    try:
+        for file in run.files:
+            try:
+                for method in run.methods:
+                    results += [_one(run, model, file, method, target, done) for target in run.targets]
+            except OtoscopeError as error:
+                failed.append({"file": str(file), "error": str(error).removeprefix(f"{file.name}: ")})
+    finally:  # also where the run is interrupted: what is finished is worth looking at
+        report = write_report(run.out) if find_results(run.out) else None
     return results, failed, report
 
 
@@ -131,6 +133,7 @@ def _identity(document: dict[str, Any]) -> tuple[Any, ...]:
     """Tell what makes two results answers to the same question."""
     settings = {key: list(v) if isinstance(v, tuple) else v for key, v in document["settings"].items()}
     sha, fingerprint = document["audio"]["sha256"], document["model"]["fingerprint"]
+    settings["equal_loudness"] = any(gain != 1 for gain in document["gains"].values())
     return sha, fingerprint, document["method"], document["seed"], str(sorted(settings.items()))
 
 
@@ -150,6 +153,7 @@ def _one(
         "method": method,
         "seed": run.seed,
         "settings": {**asdict(settings), **asked(target, run.start, run.duration)},
+        "gains": {"evidence": 0.0 if run.equal_loudness else 1.0},
     }
     if done and (kept := done.get(_identity(question))) is not None:
         return summary(kept)
@@ -168,6 +172,8 @@ def _one(
             progress=progress,
         )
     folder = run.out / result_folder(explanation, audio.name)
+    if run.resume and not run.force and folder.exists():
+        raise OtoscopeError(f"{folder} holds a result of other settings; use --force to replace it, or another --out")
     save(explanation, folder, equal_loudness=run.equal_loudness)
     return {**summary(to_document(explanation)), "folder": str(folder)}
 

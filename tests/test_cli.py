@@ -182,8 +182,13 @@ def test_resume_keeps_what_is_there_and_adds_what_is_missing(tmp_path: Path, ton
     assert run("explain", tone, "--out", out, *QUICK, *both, "--resume").exit_code == 0
     assert kept.stat().st_mtime_ns == before
     assert list(out.glob("*/*/gradcam-*/explanation.json"))
-    assert run("explain", tone, "--out", out, *QUICK, "--resume", "--seed", 1).exit_code == 0
-    assert kept.stat().st_mtime_ns != before  # another seed is another question
+    other = run("explain", tone, "--out", out, *QUICK, "--resume", "--seed", 1)  # another seed is another question
+    assert other.exit_code == 1
+    assert "other settings" in other.stderr
+    assert run("explain", tone, "--out", out, *QUICK, "--resume", "--equal-loudness").exit_code == 1
+    assert kept.stat().st_mtime_ns == before
+    assert run("explain", tone, "--out", out, *QUICK, "--force", "--seed", 1).exit_code == 0
+    assert kept.stat().st_mtime_ns != before
 
 
 def test_a_file_that_fails_later_is_named_and_the_others_are_kept(tmp_path: Path, tone: Path) -> None:

@@ -391,3 +391,27 @@ def test_progress_is_told_to_the_end() -> None:
     )
     assert told[0] == (0, 64)
     assert told[-1] == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"scale": "loud"}, "unknown scale"),
+        ({"clip": float("nan")}, "clip must lie"),
+        ({"calls": 10**12}, "calls must lie"),
+        ({"half_width": 1e9}, "half_width must lie"),
+        ({"n_harmonics": 10**6}, "n_harmonics must lie"),
+        ({"octaves": (8, 1)}, "octaves are the first and the last"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(OtoscopeError, match=words):
+        Settings(**settings)
+
+
+def test_what_is_no_recording_or_no_seed_is_refused() -> None:
+    model = wrap(lambda x: np.abs(x).mean(1, keepdims=True), rate=8000, output="regression")
+    with pytest.raises(OtoscopeError, match="load_audio"):
+        explain(model, "song.ogg")  # type: ignore[arg-type]
+    with pytest.raises(OtoscopeError, match="seed"):
+        explain(model, Audio(np.ones(8000, dtype=np.float32), 8000), seed=-1)

@@ -327,3 +327,34 @@ def test_a_model_in_half_precision_has_a_fingerprint() -> None:
         for kind in (torch.bfloat16, torch.float32)
     }
     assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rate": 0}, "rate must be a whole number"),
+        ({"rate": "16000"}, "rate must be a whole number"),
+        ({"n_samples": -5}, "n_samples must be a whole number"),
+        ({"labels": "ab"}, "list of names"),
+        ({"labels": ["", "b"]}, "a label is empty"),
+    ],
+)
+def test_a_wrapping_that_means_nothing_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(OtoscopeError, match=words):
+        wrap(lambda x: np.abs(x).mean(1, keepdims=True), **{"rate": 8000, **settings})
+
+
+def test_a_callable_may_return_tensors_on_a_graph_and_write_to_its_input() -> None:
+    def predict(x: Any) -> Any:
+        x *= 0.5
+        return torch.from_numpy(x).requires_grad_().mean(1, keepdim=True)
+
+    waveforms = np.ones((2, 4), dtype=np.float32)
+    waveforms.setflags(write=False)
+    np.testing.assert_allclose(wrap(predict, rate=8000, labels=["a"], output="regression").predict(waveforms), 0.5)
+    assert wrap(predict, rate=8000).labels == ("class 0",)
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    with pytest.raises(OtoscopeError, match="different lengths"):
+        wrap(lambda x: [[1.0], *[[1.0, 2.0]] * (len(x) - 1)], rate=8000)

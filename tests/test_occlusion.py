@@ -113,7 +113,6 @@ def test_a_model_that_hears_one_note_loses_it() -> None:
     [
         (Settings(combs="disjunct"), "unknown kind of combs 'disjunct': did you mean 'disjoint'"),  # type: ignore[arg-type]
         (Settings(notes=("A4", "X9")), "'X9' is not a note"),
-        (Settings(half_width=0), "half_width > 0"),
         (Settings(parts="mosaic"), "unknown part maker 'mosaic'"),
     ],
 )

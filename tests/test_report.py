@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from otoscope.adapters.audio import Audio
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
 from otoscope.explainers.explain import explain
 from otoscope.explainers.methods import Settings
@@ -116,3 +118,12 @@ def test_an_explanation_without_evidence_says_so() -> None:
     assert "no part clearly speaks for it" in sentence(to_document(explanation))
     assert any("digital silence" in note for note in explanation.notes)
     assert any("evidence is empty" in note for note in explanation.notes)
+
+
+def test_results_saved_anywhere_below_are_found_and_none_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OtoscopeError, match="holds no explanations"):
+        write_report(tmp_path)
+    model = wrap(by_level, rate=RATE, labels=["loud", "quiet"], output="softmax")
+    noise = Audio(np.random.default_rng(0).uniform(-1, 1, RATE).astype(np.float32), RATE, "noise.wav")
+    explain(model, noise, settings=Settings(parts="grid", n_parts=4, calls=16)).save(tmp_path / "one")
+    assert "noise.wav" in write_report(tmp_path).read_text(encoding="utf-8")
