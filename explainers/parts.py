@@ -13,7 +13,6 @@ each frequency with the original phase; ``noise``, the same spectrum with seeded
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -164,11 +163,6 @@ class Parts:
         if self.offs is not None:
             mixed += (1 - weights) @ torch.from_numpy(self.offs)
         return np.asarray(mixed.numpy())
-
-    def compositions(self, masks: npt.NDArray[np.generic], batch_size: int) -> Iterator[Float32]:
-        """Mix the parts batch by batch, so that memory is bounded by the batch."""
-        for first in range(0, len(masks), batch_size):
-            yield self.compose(masks[first : first + batch_size])
 
     @cached_property
     def extents(self) -> Floats:

@@ -229,16 +229,20 @@ def test_a_long_recording_is_scored_window_by_window(tmp_path: Path) -> None:
     assert windows[-1]["end"] == pytest.approx(20)
 
 
-def test_a_killed_run_leaves_no_half_report_and_can_go_on(tmp_path: Path, tone: Path) -> None:
-    out = tmp_path / "out"
+def stopped_while_drawing(arguments: list[str], signal: str) -> int:
+    """Run the program, have it signalled half-way through writing a result, and give its exit code."""
     script = (
         "import os, signal, otoscope.explainers.figure as figure\n"
-        "figure.draw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"figure.draw = lambda *_: os.kill(os.getpid(), signal.{signal})\n"
         "from otoscope.cli import main\nmain()\n"
     )
+    return subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True).returncode
+
+
+def test_a_killed_run_leaves_no_half_report_and_can_go_on(tmp_path: Path, tone: Path) -> None:
+    out = tmp_path / "out"
     arguments = ["explain", str(tone), "--out", str(out), *QUICK]
-    killed = subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True)
-    assert killed.returncode == -9
+    assert stopped_while_drawing(arguments, "SIGKILL") == -9
     assert not list(out.glob("**/report.html"))
     assert not [path for path in out.glob("*/*/*/explanation.json") if ".partial" not in str(path)]
     assert run(*arguments, "--resume").exit_code == 0
@@ -247,14 +251,8 @@ def test_a_killed_run_leaves_no_half_report_and_can_go_on(tmp_path: Path, tone: 
 
 def test_a_terminated_run_tidies_up(tmp_path: Path, tone: Path) -> None:
     out = tmp_path / "out"
-    script = (
-        "import os, signal, otoscope.explainers.figure as figure\n"
-        "figure.draw = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "from otoscope.cli import main\nmain()\n"
-    )
     arguments = ["explain", str(tone), "--out", str(out), *QUICK]
-    ended = subprocess.run([sys.executable, "-c", script, *arguments], check=False, capture_output=True)
-    assert ended.returncode == 143
+    assert stopped_while_drawing(arguments, "SIGTERM") == 143
     assert not [path for path in out.glob("**/*") if path.is_file()]
 
 

@@ -106,9 +106,6 @@ def test_a_mix_is_the_sum_of_what_is_on_and_what_stands_in(off: Any) -> None:
     for row, mask in zip(got, masks, strict=True):
         expected = sum(parts.sounds[j] if on else off_sounds[j] for j, on in enumerate(mask))
         np.testing.assert_allclose(row, expected, atol=1e-5)
-    batches = list(parts.compositions(masks, 2))
-    assert [len(batch) for batch in batches] == [2, 1]
-    np.testing.assert_allclose(np.concatenate(batches), got, atol=1e-6)
 
 
 def test_everything_off_is_silence_by_default() -> None:
