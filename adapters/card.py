@@ -1,22 +1,247 @@
 """Model cards: one TOML file per model with what a loader needs and what a reader must know.
 
-Sections: ``[model]`` (name, kind, weights, labels, output), ``[input]`` (rate, n_samples, front end), ``[data]``,
-``[measured]``, ``[licence]``. `kind` names the loader, found among the entry points ``otoscope.kinds``. A card never
-grants trust: one that holds ``trust`` is an error.
+``[model]`` (`About`) says what it is and which file holds it; ``[model.settings]`` is for its kind; ``[input]``
+(`otoscope.adapters.hearing.Hearing`) says how it hears; ``[data]`` and ``[measured]`` are free, ``[licence]`` holds
+texts. `kind` names the loader, found among the entry points ``otoscope.kinds``. Unknown keys are errors; `card_schema`
+publishes the rules as JSON Schema. A card never grants trust: one that holds ``trust`` is an error.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.model import Output, Pool, Returns
+from otoscope.adapters.safety import clean_text, inside
+from otoscope.adapters.tables import build, schema
+
+if TYPE_CHECKING:
+    from otoscope.adapters.hearing import Hearing
 
 SECTIONS = ("model", "input", "data", "measured", "licence")
 MAX_BYTES = 1_000_000
+MAX_LABELS = 100_000
+STATED = ("n_fft", "hop_length")
 
-Card = dict[str, dict[str, Any]]
+Tables = Mapping[str, Mapping[str, Any]]
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class About:
+    """The section ``[model]``.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        What it is loaded by; see ``otoscope models``.
+    labels : tuple of str or str
+        Names of the classes, or a file with one a line, or a CSV file whose column ``display_name`` or ``label`` (else
+        the last one) holds them.
+    output : {"softmax", "sigmoid", "regression"}
+    returns : {"logits", "scores"}, optional
+        Whether the activation is still to be applied; logits for torch and transformers, else scores.
+    answer : str, optional
+        Which of several outputs counts.
+    pool : {"mean", "max", "first", "last"}, optional
+        How scores of several steps become one.
+    path : str
+        File or folder of the model, beside the card, or inside the installed package `package`.
+    package : str
+    sha256 : str
+        Of the file; a file with another one is refused.
+    summary, source : str
+        One line on what it does; where it comes from.
+    n_parameters : int, optional
+    settings : dict
+        What its kind needs besides.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] | str
+    output: Output = "softmax"
+    returns: Returns | None = None
+    answer: str | None = None
+    pool: Pool | None = None
+    path: str = ""
+    package: str = ""
+    sha256: str = ""
+    summary: str = ""
+    source: str = ""
+    n_parameters: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """The section ``[input]`` of a model that takes waveforms as they are: estimators, other processes, services."""
+
+    rate: int
+    n_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be, with the limits of `otoscope.adapters.hearing.Hearing`."""
+        for name, value, low, high in (("rate", self.rate, 1000, 768_000), ("n_samples", self.n_samples, 1, 2**28)):
+            if value is not None and not low <= value <= high:
+                raise OtoscopeError(f"{name} must lie between {low} and {high}, got {value}")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card that has been read and checked.
+
+    Attributes
+    ----------
+    path : Path
+    tables : mapping
+        The sections as they were read.
+    """
+
+    path: Path
+    tables: Tables
+
+    @cached_property
+    def model(self) -> About:
+        """The section ``[model]``."""
+        return self._told(lambda: build(About, self.tables.get("model", {}), "[model]"))
+
+    @cached_property
+    def hearing(self) -> Hearing:
+        """The section ``[input]``."""
+        from otoscope.adapters.hearing import Hearing
+
+        table = self.tables.get("input", {})
+        return self._told(lambda: _hearing(Hearing, table))
+
+    def waveform(self) -> tuple[int, int | None]:
+        """Read rate and window (hertz, samples or None) of a model that takes waveforms as they are; without torch."""
+        heard = self._told(lambda: build(Waveform, self.tables.get("input", {}), "[input]"))
+        return heard.rate, heard.n_samples
+
+    def refuse(self, *keys: str) -> None:
+        """Raise an error for keys of ``[model]`` that would reach nothing in a model of this kind."""
+        for key in keys:
+            if getattr(self.model, key):
+                raise OtoscopeError(f"{self.path}: [model] {key} means nothing to kind {self.model.kind}; remove it")
+
+    def settings(self, cls: type[Settings]) -> Settings:
+        """Read the section ``[model.settings]`` as the dataclass that its kind declares."""
+        return self._told(lambda: build(cls, self.model.settings, "[model.settings]"))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, checked."""
+        given = self.model.labels
+        names = list(given) if isinstance(given, tuple) else _read_labels(self.file(given))
+        names = self._told(lambda: [clean_text(name, "a label") for name in names])
+        if not 1 <= len(names) <= MAX_LABELS:
+            raise OtoscopeError(f"{self.path}: has {len(names)} labels; name 1 to {MAX_LABELS}")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise OtoscopeError(f"{self.path}: two labels are called {twice!r}; name each class once")
+        return tuple(names)
+
+    @cached_property
+    def weights(self) -> Path:
+        """The file or folder of the model, with the checksum the card names."""
+        if not self.model.path:
+            raise OtoscopeError(f"{self.path}: [model] lacks 'path', the file of the model; add it")
+        file = self.file(self.model.path) if not self.model.package else self._in_package()
+        if self.model.sha256 and (found := sha256_of(file)) != self.model.sha256:
+            raise OtoscopeError(
+                f"{file}: its sha256 is {found[:16]}…, the card names {self.model.sha256[:16]}…; take the file that "
+                "belongs to the card, or correct the card"
+            )
+        return file
+
+    def file(self, name: str) -> Path:
+        """Find a file or folder that the card names, inside the card's own folder."""
+        return beside(self.path, name)
+
+    def _in_package(self) -> Path:
+        package = self.model.package
+        spec = self._told(lambda: _package(package))
+        file = self._told(lambda: inside(Path(next(iter(spec.submodule_search_locations))), self.model.path))
+        if not file.exists():
+            raise OtoscopeError(f"{self.path}: {package} holds no {self.model.path!r}; install the version named there")
+        return file
+
+    def _told(self, read: Any) -> Any:
+        """Add the card's name to what is wrong in it."""
+        try:
+            return read()
+        except OtoscopeError as error:
+            raise OtoscopeError(f"{self.path}: {error}") from None
+
+
+def _hearing(cls: type[Hearing], table: Mapping[str, Any]) -> Hearing:
+    """Build ``[input]``; the front end hears at the model's own rate."""
+    from otoscope.adapters.frontend import FrontEnd
+
+    if not isinstance(table.get("front_end", {}), Mapping) or "front_end" not in table or "rate" not in table:
+        return build(cls, table, "[input]")
+    _explicit(table["front_end"])
+    front_end = build(FrontEnd, table["front_end"], "[input.front_end]", rate=table["rate"])
+    return build(
+        cls, {key: value for key, value in table.items() if key != "front_end"}, "[input]", front_end=front_end
+    )
+
+
+def _explicit(front_end: Mapping[str, Any]) -> None:
+    """Refuse a front end that leaves its transform to our defaults: a card describes somebody else's."""
+    stft = front_end.get("stft")
+    if missing := [key for key in STATED if not isinstance(stft, Mapping) or key not in stft]:
+        raise OtoscopeError(f"[input.front_end.stft] lacks {missing[0]!r}; add it")
+
+
+def _package(name: str) -> Any:
+    """Find an installed package without importing it."""
+    found = find_spec(name) if name.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise OtoscopeError(f"package {name!r} is not installed; run: pip install {name.replace('_', '-')}")
+    return found
+
+
+def _read_labels(path: Path) -> list[str]:
+    """Read a file of labels: one a line, or the column of a CSV file."""
+    import csv
+
+    if path.stat().st_size > MAX_BYTES:
+        raise OtoscopeError(f"{path}: is too large for a list of labels ({path.stat().st_size} bytes)")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise OtoscopeError(f"{path}: is no text in UTF-8; give one label a line") from None
+    if path.suffix != ".csv":
+        return [line for line in text.splitlines() if line.strip()]
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    header = rows[0] if rows else []
+    column = next((header.index(name) for name in ("display_name", "label") if name in header), len(header) - 1)
+    if any(len(row) != len(header) for row in rows):
+        raise OtoscopeError(f"{path}: its rows differ in length; give one label a row, under a header")
+    return [row[column] for row in rows[1:]]
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, or the names and contents of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            if path.is_dir():
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def read_card(path: str | Path) -> Card:
@@ -33,28 +258,56 @@ def read_card(path: str | Path) -> Card:
     if path.stat().st_size > MAX_BYTES:
         raise OtoscopeError(f"{path}: is too large for a model card ({path.stat().st_size} bytes)")
     try:
-        card = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OtoscopeError(f"{path}: is no valid TOML ({error}); correct it") from None
-    strange = [key for key in card if key not in SECTIONS]
+    strange = [key for key in tables if key not in SECTIONS]
     if strange:
         raise OtoscopeError(f"{path}: unknown section [{strange[0]}]; a model card has {', '.join(SECTIONS)}")
-    for section, values in card.items():
+    for section, values in tables.items():
         if not isinstance(values, dict):
             raise OtoscopeError(f"{path}: {section} must be a section [{section}]")
-        if "trust" in values:
-            raise OtoscopeError(f"{path}: a card cannot grant trust; remove [{section}] trust")
-    for key in ("name", "kind", "labels"):
-        if key not in card.get("model", {}):
-            raise OtoscopeError(f"{path}: [model] lacks {key!r}; add it")
+        if (place := _trusting(values, section)) is not None:
+            raise OtoscopeError(f"{path}: a card cannot grant trust; remove [{place}] trust")
+    card = Card(path, tables)
+    for text in (card.model.name, card.model.summary or "-", card.model.source or "-"):
+        card._told(lambda text=text: clean_text(text, "[model]"))
     return card
 
 
-def write_card(path: str | Path, card: Card) -> None:
+def _trusting(table: Mapping[str, Any], place: str) -> str | None:
+    """Find the table that would grant trust, however deep."""
+    if "trust" in table:
+        return place
+    inner = [_trusting(value, f"{place}.{key}") for key, value in table.items() if isinstance(value, Mapping)]
+    return next((found for found in inner if found), None)
+
+
+def card_schema() -> dict[str, Any]:
+    """Publish the rules of a card as JSON Schema; what a kind's own ``settings`` may hold is told by its loader."""
+    from otoscope.adapters.hearing import Hearing
+
+    free = {"type": "object"}
+    heard = schema(Hearing)
+    front_end = heard["properties"]["front_end"]
+    del front_end["properties"]["rate"]
+    front_end["required"] = ["stft"]
+    front_end["properties"]["stft"]["required"] = list(STATED)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "otoscope model card",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["model", "input"],
+        "properties": {"model": schema(About), "input": heard, "data": free, "measured": free, "licence": free},
+    }
+
+
+def write_card(path: str | Path, tables: Tables) -> None:
     """Write a model card."""
     import tomli_w
 
-    Path(path).write_text(tomli_w.dumps(card), encoding="utf-8")
+    Path(path).write_text(tomli_w.dumps(tables), encoding="utf-8")
 
 
 def beside(card_path: str | Path, name: str) -> Path:
@@ -65,10 +318,12 @@ def beside(card_path: str | Path, name: str) -> Path:
     OtoscopeError
         If the name climbs out of the folder or the file is missing.
     """
-    folder = Path(card_path).resolve().parent
-    file = (folder / name).resolve()
-    if not file.is_relative_to(folder):
-        raise OtoscopeError(f"{card_path}: {name!r} climbs out of the card's folder; put the file beside the card")
-    if not file.is_file():
+    try:
+        file = inside(Path(card_path).parent, name)
+    except OtoscopeError:
+        raise OtoscopeError(
+            f"{card_path}: {name!r} climbs out of the card's folder; put the file beside the card"
+        ) from None
+    if not file.exists():
         raise OtoscopeError(f"{card_path}: names {name!r}, which is missing; put it beside the card")
     return file

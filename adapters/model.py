@@ -8,7 +8,9 @@ looked for by name, never by type (`capability`):
 ``spectrogram``
     the declared front end and the rest of the model behind it, so that scores can be had from band energies.
 
-A model may further have a method ``randomised(seed)``: the same network with fresh weights, for sanity checks.
+A model may further have a method ``randomised(seed)``: the same network with fresh weights, for sanity checks;
+``max_samples``, where it hears any length up to this one; ``notes``, what a reader of its explanations must know; and
+``no_gradients``, why it offers none.
 
 `ask` is the door through which every answer of a model comes: it checks shape, kind, finiteness and range once, so that
 explainers trust what they get.
@@ -17,6 +19,8 @@ explainers trust what they get.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Output = Literal["softmax", "sigmoid", "regression"]
+Returns = Literal["logits", "scores"]  # before or after the activation
+Pool = Literal["mean", "max", "first", "last"]  # how scores of several steps become one
 
 BATCH_SIZE = 32
 
@@ -77,17 +83,21 @@ class CamLayer:
     """A layer fit for class activation maps, and what its axes mean.
 
     Its activations are (n, n_channels, n_frames), or (n, n_channels, n_rows, n_frames); frames divide the model's
-    window evenly, rows divide `band_edges` evenly, from low to high.
+    window evenly unless `frames` says otherwise, rows divide `band_edges` evenly, from low to high.
 
     Attributes
     ----------
     name : str
     module : torch.nn.Module
+    frames : (float, float), optional
+        Where the first frame begins and how long each is, in seconds.
     band_edges : ndarray, shape (n_bands + 1,), optional
         In hertz; None where the layer knows time only.
     groups : ndarray of bool, shape (n_groups, n_bands), optional
         Where the channels fall into groups of equal size that each see some of the bands only.
     group_names : tuple of str
+    watch : callable
+        Makes a context in which the module sees the activations; needed while it is asked for them.
     """
 
     name: str
@@ -95,6 +105,8 @@ class CamLayer:
     band_edges: Floats | None = None
     groups: npt.NDArray[np.bool_] | None = None
     group_names: tuple[str, ...] = ()
+    frames: tuple[float, float] | None = None
+    watch: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class Gradients(Protocol):

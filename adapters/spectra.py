@@ -1,4 +1,4 @@
-"""Spectra: the short-time Fourier transform, filterbanks, decibels, and the way back to sound.
+"""Spectra: the short-time Fourier transform, decibels, and the way back to sound.
 
 Conventions: waveforms are ``(…, n_samples)``, spectra ``(…, n_bins, n_frames)`` with frequencies from low to high,
 ``n_bins = n_fft // 2 + 1``. Frame t is centred on sample ``t · hop_length`` (edges are padded with zeros), as in
@@ -24,9 +24,12 @@ Floats = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 
+Window = Literal["hann", "hann_symmetric", "hamming", "povey", "rectangular"]
+
+
 @dataclass(frozen=True)
 class Stft:
-    """A short-time Fourier transform with a periodic Hann window.
+    """A short-time Fourier transform; by default librosa's, padded with zeros.
 
     Attributes
     ----------
@@ -35,18 +38,43 @@ class Stft:
     win_length : int, optional
         In samples, centred in `n_fft`; `n_fft` where None.
     center : bool
-        Whether frame t is centred on sample ``t · hop_length`` (zero-padded), or starts there.
+        Whether frame t is centred on sample ``t · hop_length`` (padded), or starts there.
+    window : {"hann", "hann_symmetric", "hamming", "povey", "rectangular"}
+        Hann is periodic, as in librosa and torch; the symmetric one and Povey's (its power .85) are Kaldi's.
+    pad_mode : {"constant", "reflect"}
+        What lies beyond the edges of a centred transform.
+    frame : {"n_fft", "window"}
+        Without centring: whether frames are as long as `n_fft` (librosa, torch) or as the window (Kaldi, TensorFlow,
+        scipy), which decides how many there are.
+    remove_dc : bool
+        Subtract the mean of each frame (Kaldi).
+    preemphasis : float
+        Within each frame, x[i] − preemphasis · x[i − 1] (Kaldi: .97). Like `remove_dc` linear, so the transform is.
     """
 
     n_fft: int = 2048
     hop_length: int = 512
     win_length: int | None = None
     center: bool = True
+    window: Window = "hann"
+    pad_mode: Literal["constant", "reflect"] = "constant"
+    frame: Literal["n_fft", "window"] = "n_fft"
+    remove_dc: bool = False
+    preemphasis: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no transform can be made of."""
-        if not 0 < self.hop_length <= (self.win_length or self.n_fft) <= self.n_fft:
-            raise OtoscopeError(f"need 0 < hop_length ≤ win_length ≤ n_fft, got {self}")
+        if not 0 < self.hop_length <= self.length <= self.n_fft:
+            raise OtoscopeError(
+                f"need 0 < hop_length ≤ win_length ≤ n_fft, got {self.hop_length}, {self.length}, {self.n_fft}"
+            )
+        if self.center and (self.frame == "window" or self.remove_dc or self.preemphasis):
+            raise OtoscopeError('frame = "window", remove_dc and preemphasis work without centring; use center = false')
+
+    @property
+    def length(self) -> int:
+        """Length of the window in samples."""
+        return self.win_length or self.n_fft
 
     @property
     def n_bins(self) -> int:
@@ -55,7 +83,17 @@ class Stft:
 
     def n_frames(self, n_samples: int) -> int:
         """Count the frames of a waveform of `n_samples`."""
-        return 1 + (n_samples if self.center else n_samples - self.n_fft) // self.hop_length
+        if self.center:
+            return 1 + n_samples // self.hop_length
+        return max(0, 1 + (n_samples - self._frame_length) // self.hop_length)
+
+    @property
+    def _frame_length(self) -> int:
+        return self.length if self.frame == "window" or self._framewise else self.n_fft
+
+    @property
+    def _framewise(self) -> bool:
+        return self.remove_dc or self.preemphasis != 0
 
     def frequencies(self, rate: int) -> Floats:
         """Bin centres in hertz, shape (n_bins,)."""
@@ -63,29 +101,50 @@ class Stft:
 
     def times(self, n_frames: int, rate: int) -> Floats:
         """Frame centres in seconds, shape (n_frames,)."""
-        first = 0 if self.center else self.n_fft / 2
+        first = 0 if self.center else self._frame_length / 2
         return (np.arange(n_frames) * self.hop_length + first) / rate
 
-    def window(self, like: torch.Tensor) -> torch.Tensor:
-        """Periodic Hann window of shape (win_length,), of the dtype and on the device of `like`."""
-        return torch.hann_window(self.win_length or self.n_fft, dtype=like.dtype, device=like.device)
+    def weights(self, like: torch.Tensor) -> torch.Tensor:
+        """Window of shape (win_length,), of the dtype and on the device of `like`."""
+        settings = {"dtype": like.dtype, "device": like.device}
+        if self.window == "rectangular":
+            return torch.ones(self.length, **settings)  # type: ignore[arg-type]
+        if self.window == "hamming":
+            return torch.hamming_window(self.length, **settings)  # type: ignore[arg-type]
+        hann = torch.hann_window(self.length, periodic=self.window == "hann", **settings)  # type: ignore[arg-type]
+        return hann**0.85 if self.window == "povey" else hann
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Transform (…, n_samples) to complex (…, n_bins, n_frames)."""
+        if self._framewise:
+            return self._by_frames(waveforms)
+        if self.frame == "window":  # torch centres a short window in n_fft samples
+            left = (self.n_fft - self.length) // 2
+            waveforms = torch.nn.functional.pad(waveforms, (left, self.n_fft - self.length - left))
         return torch.stft(
             waveforms,
             self.n_fft,
             self.hop_length,
             self.win_length,
-            self.window(waveforms),
+            self.weights(waveforms),
             center=self.center,
-            pad_mode="constant",
+            pad_mode=self.pad_mode,
             return_complex=True,
         )
 
+    def _by_frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Cut frames as long as the window, treat each, transform."""
+        frames = waveforms.unfold(-1, self.length, self.hop_length)  # (…, n_frames, win_length)
+        if self.remove_dc:
+            frames = frames - frames.mean(dim=-1, keepdim=True)
+        if self.preemphasis:
+            before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+            frames = frames - self.preemphasis * before
+        return torch.fft.rfft(frames * self.weights(waveforms), n=self.n_fft).transpose(-1, -2)
+
     def inverse(self, spectra: torch.Tensor, n_samples: int) -> torch.Tensor:
         """Transform complex (…, n_bins, n_frames) back to (…, n_samples); needs `center`."""
-        window = self.window(spectra.real)
+        window = self.weights(spectra.real)
         return torch.istft(
             spectra, self.n_fft, self.hop_length, self.win_length, window, center=self.center, length=n_samples
         )
@@ -124,80 +183,9 @@ class Stft:
 
     def _padded_window(self, like: torch.Tensor) -> torch.Tensor:
         """Window centred in n_fft samples."""
-        window = self.window(like)
+        window = self.weights(like)
         left = (self.n_fft - len(window)) // 2
         return torch.nn.functional.pad(window, (left, self.n_fft - len(window) - left))
-
-
-def triangles(corners: Floats, frequencies: Floats, *, norm: Literal["slaney"] | None = "slaney") -> Float32:
-    """Triangular filters between neighbouring corners, the way every filterbank here is made.
-
-    Filter b rises from corner b to corner b + 1 and falls to corner b + 2.
-
-    Parameters
-    ----------
-    corners : ndarray, shape (n_bands + 2,)
-        Ascending, in hertz.
-    frequencies : ndarray, shape (n_bins,)
-        Bin centres in hertz.
-    norm : "slaney" or None
-        Divide each filter by half its width in hertz, so that white noise gives equal bands.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_bands, n_bins)
-    """
-    left, centre, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    rising = (frequencies - left) / np.maximum(centre - left, 1e-12)  # (n_bands, n_bins)
-    falling = (right - frequencies) / np.maximum(right - centre, 1e-12)
-    weights = np.maximum(0, np.minimum(rising, falling))
-    if norm == "slaney":
-        weights *= 2 / (right - left)
-    return weights.astype(np.float32)
-
-
-def mel_filterbank(
-    rate: int, n_fft: int, *, n_mels: int = 128, fmin: float = 0.0, fmax: float | None = None, htk: bool = False
-) -> tuple[Float32, Floats]:
-    """Make Slaney-normalised mel filters, equal to librosa's.
-
-    Returns
-    -------
-    filterbank : ndarray, shape (n_mels, n_bins)
-    centres : ndarray, shape (n_mels,)
-        In hertz.
-    """
-    import librosa
-
-    corners = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax or rate / 2, htk=htk)
-    frequencies = Stft(n_fft, n_fft).frequencies(rate)
-    return triangles(corners, frequencies), corners[1:-1]
-
-
-def log_filterbank(
-    rate: int, n_fft: int, *, bands_per_octave: int = 24, fmin: float = 30.0, fmax: float | None = None
-) -> tuple[Float32, Floats]:
-    """Make area-normalised triangles at equal distances in pitch, snapped to FFT bins.
-
-    Corners lie on the equal-tempered grid through 440 Hz; those that fall on the same bin count once, so low bands are
-    one bin apart rather than empty, and those above the Nyquist frequency close the last band (the design of Böck et
-    al., madmom, 2016; the snapping explains why 24 bands per octave become 149 bands in Chowdhury et al., 2019).
-
-    Returns
-    -------
-    filterbank : ndarray, shape (n_bands, n_bins)
-        Each row sums to 1.
-    centres : ndarray, shape (n_bands,)
-        In hertz.
-    """
-    first, last = (bands_per_octave * np.log2(np.array([fmin, fmax or rate / 2]) / 440.0)).tolist()
-    pitches = 440.0 * 2.0 ** (np.arange(np.ceil(first - 1e-9), np.floor(last + 1e-9) + 1) / bands_per_octave)
-    bins = np.unique(np.minimum(np.round(pitches * n_fft / rate), n_fft // 2))
-    corners = bins * (rate / n_fft)
-    if len(corners) < 3:
-        raise OtoscopeError(f"no log-frequency band fits between {fmin:g} and {fmax:g} Hz with n_fft={n_fft}")
-    filterbank = triangles(corners, Stft(n_fft, n_fft).frequencies(rate), norm=None)
-    return filterbank / filterbank.sum(axis=1, keepdims=True), corners[1:-1]
 
 
 def decibels(power: torch.Tensor, *, reference: float = 1.0, floor: float = -80.0) -> torch.Tensor:

@@ -1,227 +1,213 @@
-"""PyTorch networks as models: waveform in, or behind a declared front end.
+"""Cards of kind ``torch``: PyTorch networks from disk.
 
-`TorchModel` puts a `torch.nn.Module` behind the predict interface and offers gradients, the spectrogram capability
-(where a `FrontEnd` is declared) and fresh weights. The network returns logits (values for regression); it is used in
-evaluation mode and without gradients unless these are asked for, and every switch is put back afterwards.
+Three ways lead from a file to a network, told apart by what the file holds:
+
+* weights (safetensors, or a checkpoint that ``torch.load(weights_only=True)`` reads) need a *factory*, a function that
+  builds the network: ``[model.settings] factory = "package.module:function"`` or ``"file.py:function"`` beside the
+  card, called with `arguments`. Reading weights runs no code, calling a factory does, so it needs trust;
+* a pickled module, a TorchScript archive or a ``torch.export`` program hold the network itself. Their loaders can run
+  pickles, so all three need trust.
+
+The network takes what ``[input]`` makes and returns logits unless the card says ``returns = "scores"``.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from otoscope.adapters.card import Card
+from otoscope.adapters.code import find_function
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.frontend import FrontEnd
-from otoscope.adapters.model import BATCH_SIZE, CamLayer, Float32, Floats, Output
+from otoscope.adapters.hearing import item_by_item
+from otoscope.adapters.loading import Loading
+from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.safety import open_checked
 
-# Spectra and activations are far larger than waveforms: on a CPU a few items at a time stay in reach of its caches
-# and of the allocator's pools, which halves the time; a GPU wants many.
-CPU_BATCH = 4
-
-
-def band_edges(front_end: FrontEnd) -> Floats:
-    """Edges in hertz half-way between band centres, shape (n_bands + 1,)."""
-    centres = front_end.centres
-    inner = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[max(0.0, 2 * centres[0] - inner[0])], inner, [front_end.rate / 2]])
+KINDS = ("safetensors", "torch", "pickle", "torchscript", "torch.export")
+REMEDY = "give weights as safetensors, a checkpoint, TorchScript, or a torch.export program"
 
 
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch a network to evaluation for a moment; each module's mode comes back."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+@dataclass(frozen=True)
+class Settings:
+    """The section ``[model.settings]`` of a card of kind ``torch``.
 
-
-class TorchModel:
-    """A torch network behind the predict interface.
-
-    Parameters
+    Attributes
     ----------
-    network : torch.nn.Module
-        Takes waveforms (n, n_samples), or, with a front end, compressed bands (n, n_bands, n_frames); returns logits
-        (n, n_classes).
-    rate : int
-        In hertz.
-    labels : sequence of str
-    n_samples : int, optional
-        Length of its window; None for any length.
-    output : {"softmax", "sigmoid", "regression"}
-    front_end : FrontEnd, optional
-    layers : callable, optional
-        Makes the `CamLayer` tuple from the network; the last convolution where None.
-    device : str
-    batch_size : int
-        Most items in memory at once.
+    factory : str
+        ``package.module:function`` or ``file.py:function`` beside the card; returns the network.
+    arguments : dict
+        Keywords of the factory.
+    key : str
+        Where a checkpoint keeps the state dict, e.g. ``state_dict`` or ``model``; found by itself where empty.
+    prefix : str
+        What the names in the checkpoint begin with and those of the network do not, e.g. ``module.``.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        rate: int,
-        labels: Sequence[str],
-        n_samples: int | None = None,
-        output: Output = "softmax",
-        front_end: FrontEnd | None = None,
-        layers: Callable[[nn.Module], tuple[CamLayer, ...]] | None = None,
-        device: str = "cpu",
-        batch_size: int = BATCH_SIZE,
-    ) -> None:
-        if front_end is not None and front_end.rate != rate:
-            raise OtoscopeError(
-                f"the front end hears {front_end.rate} Hz, the model {rate} Hz; give both the same rate"
-            )
-        self.network = network.to(device)
-        self.rate = rate
-        self.labels = tuple(labels)
-        self.n_samples = n_samples
-        self.output: Output = output
-        self.front_end = front_end
-        self.device = device
-        self.batch_size = batch_size
-        self._layers = layers
-        self.gradients = self
-        self.spectrogram = TorchSpectrogram(self, front_end) if front_end is not None else None
+    factory: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+    prefix: str = ""
 
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of weights and settings."""
-        digest = hashlib.sha256()
-        front_end = self.front_end.settings() if self.front_end else None
-        settings = [repr(self.network), self.rate, self.labels, self.n_samples, self.output, front_end]
-        digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(str(tensor.dtype).encode())
-            digest.update(tensor.detach().cpu().double().numpy().tobytes())  # numpy knows no bfloat16
-        return digest.hexdigest()
 
-    def predict(self, waveforms: Float32, /) -> Floats:
-        """Score waveforms (n, n_samples) as (n, n_classes)."""
-        waveforms = np.ascontiguousarray(waveforms, dtype=np.float32)
-        if not waveforms.flags.writeable:
-            waveforms = waveforms.copy()  # torch takes over writable memory only
-        return self.score(torch.from_numpy(waveforms), self.logits)
+def from_card(card: Card, loading: Loading) -> NetworkModel:
+    """Load a network from its card.
 
-    def logits(self, waveforms: torch.Tensor, /) -> torch.Tensor:
-        """Score (n, n_samples) as (n, n_classes) before the activation; autograd can cross it."""
-        heard = waveforms if self.front_end is None else self.front_end(waveforms)
-        with evaluating(self.network):
-            return self.flat(self.network(heard))
+    Raises
+    ------
+    OtoscopeError
+        If the file is of another kind, would run code that nobody allowed, or does not fit.
+    """
+    settings, path = card.settings(Settings), card.weights if card.model.path else None
+    network = _built(card, settings, path, loading) if settings.factory else _stored(path, loading)
+    about = card.model
+    return NetworkModel(
+        network,
+        card.hearing,
+        labels=card.labels,
+        output=about.output,
+        returns=about.returns or "logits",
+        answer=int(about.answer) if about.answer and about.answer.isdecimal() else about.answer,
+        pool=about.pool,
+        device=loading.device,
+        batch_size=loading.batch_size,
+    )
 
-    def flat(self, logits: object) -> torch.Tensor:
-        """Check the network's answer and bring it to (n, n_classes)."""
-        if not isinstance(logits, torch.Tensor):
-            raise OtoscopeError(
-                f"the network returned {type(logits).__name__}; need one tensor of logits (n, n_classes)"
-            )
-        return logits[:, None] if logits.ndim == 1 else logits
 
-    def score(self, items: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> Floats:
-        """Apply `function` and the activation to items, batch by batch."""
-        scores = []
-        with torch.no_grad():  # not inference_mode: a network may cache tensors that gradients cross later
-            for batch in items.split(min(self.batch_size, CPU_BATCH) if self.device == "cpu" else self.batch_size):
-                logits = function(batch.to(self.device)).double()
-                if self.output == "softmax":
-                    logits = logits.softmax(-1)
-                elif self.output == "sigmoid":
-                    logits = logits.sigmoid()
-                scores.append(logits.cpu().numpy())
-        return np.concatenate(scores)
+def _built(card: Card, settings: Settings, path: Path | None, loading: Loading) -> nn.Module:
+    """Let the factory build the network and fill in the weights."""
+    make = find_function(card, settings.factory, loading)
+    try:
+        network = make(**settings.arguments)
+    except TypeError as error:
+        raise OtoscopeError(f"{settings.factory} does not take these arguments ({error}); correct them") from None
+    if not isinstance(network, nn.Module):
+        raise OtoscopeError(f"{settings.factory} returned {type(network).__name__}; it must return a torch.nn.Module")
+    if path is not None:
+        fill(network, read_state(path, loading, key=settings.key), path, prefix=settings.prefix)
+    return network
 
-    def layers(self) -> tuple[CamLayer, ...]:
-        """List the layers fit for class activation maps, the best first."""
-        if self._layers is not None:
-            return self._layers(self.network)
-        edges = band_edges(self.front_end) if self.front_end is not None else None
-        found = [
-            CamLayer(name, module, edges if isinstance(module, nn.Conv2d) else None)
-            for name, module in self.network.named_modules()
-            if isinstance(module, nn.Conv1d) or (isinstance(module, nn.Conv2d) and edges is not None)
-        ]
-        return tuple(reversed(found))
 
-    def randomised(self, seed: int) -> TorchModel:
-        """Copy the model with fresh weights.
+def read_state(path: Path, loading: Loading, *, key: str = "") -> dict[str, torch.Tensor]:
+    """Read a state dict from safetensors or a checkpoint, without running code.
 
-        Raises
-        ------
-        OtoscopeError
-            If a module has weights but no ``reset_parameters`` to draw them afresh.
-        """
-        network = copy.deepcopy(self.network)
-        for name, module in network.named_modules():
-            own = list(module.parameters(recurse=False))
-            if own and not callable(getattr(module, "reset_parameters", None)):
-                kind = type(module).__name__
-                raise OtoscopeError(
-                    f"module {name or kind!r} ({kind}) has weights but no reset_parameters to draw them"
-                )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for module in network.modules():
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset):
-                    reset()
-        return TorchModel(
-            network,
-            rate=self.rate,
-            labels=self.labels,
-            n_samples=self.n_samples,
-            output=self.output,
-            front_end=self.front_end,
-            layers=self._layers,
-            device=self.device,
-            batch_size=self.batch_size,
+    Raises
+    ------
+    OtoscopeError
+        If it is neither, is damaged, or holds no state dict.
+    """
+    found = open_checked(path, ("safetensors", "torch"), trust=loading.trust, remedy="give weights or a checkpoint")
+    try:
+        if found.kind == "safetensors":
+            from safetensors.torch import load_file
+
+            document: Any = load_file(path)
+        else:
+            document = torch.load(path, map_location="cpu", weights_only=not (found.runs and loading.trust))
+    except Exception as error:  # noqa: BLE001 - torch and safetensors raise whatever a damaged file provokes
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise OtoscopeError(f"{path}: cannot be read as weights ({reason}); fetch or save it again") from None
+    return _state_in(document, path, key)
+
+
+def _state_in(document: Any, path: Path, key: str) -> dict[str, torch.Tensor]:
+    """Find the state dict in what a checkpoint holds."""
+    if isinstance(document, nn.Module):
+        return document.state_dict()
+    for name in [key] if key else ["", "state_dict", "model_state_dict", "model", "net"]:
+        inner = document.get(name) if name and isinstance(document, Mapping) else document
+        if isinstance(inner, Mapping) and inner and all(isinstance(value, torch.Tensor) for value in inner.values()):
+            return dict(inner)
+    keys = ", ".join(map(str, list(document)[:8])) if isinstance(document, Mapping) else type(document).__name__
+    raise OtoscopeError(f"{path}: holds no state dict; say where it lies by [model.settings] key (it has {keys})")
+
+
+def fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path, *, prefix: str = "") -> None:
+    """Fill in weights; every one must be there, and finite.
+
+    Raises
+    ------
+    OtoscopeError
+        If names or shapes differ, or weights are not finite.
+    """
+    if prefix and not any(name.startswith(prefix) for name in state):
+        raise OtoscopeError(f"{path}: no name begins with {prefix!r}; they are called like {next(iter(state))!r}")
+    try:
+        network.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("\n", 1)[-1].split())[:200]
+        raise OtoscopeError(
+            f"{path}: does not fit the network ({reason}); take the weights that belong to it"
+        ) from None
+    if not all(value.isfinite().all() for value in network.state_dict().values() if value.is_floating_point()):
+        raise OtoscopeError(f"{path}: holds weights that are not finite; take the weights that belong to the network")
+
+
+def _stored(path: Path | None, loading: Loading) -> Callable[[torch.Tensor], Any]:
+    """Load a network that its file holds whole."""
+    if path is None:
+        raise OtoscopeError("[model] lacks 'path' and [model.settings] lacks 'factory'; give one of them, or both")
+    found = open_checked(path, KINDS, trust=loading.trust, remedy=REMEDY)
+    if found.kind == "safetensors" or (found.kind == "torch" and not found.runs):
+        raise OtoscopeError(
+            f'{path}: holds weights but no network; say what builds it: [model.settings] factory = "file.py:function"'
         )
+    try:
+        if found.kind == "torchscript":
+            return _script(path)
+        if found.kind == "torch.export":
+            return _program(path)
+        network = torch.load(path, map_location="cpu", weights_only=False)
+    except OtoscopeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - unpickling raises whatever the pickle provokes
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise OtoscopeError(f"{path}: cannot be loaded ({reason})") from None
+    if not isinstance(network, nn.Module):
+        raise OtoscopeError(f"{path}: holds {type(network).__name__}, not a torch.nn.Module; {REMEDY}")
+    return network
 
 
-class TorchSpectrogram:
-    """The spectrogram capability of a `TorchModel` with a declared front end."""
+def _script(path: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch announces the end of TorchScript
+        network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    return network
 
-    def __init__(self, model: TorchModel, front_end: FrontEnd) -> None:
-        self.model = model
-        self.front_end = front_end
 
-    @cached_property
-    def filters(self) -> Any:
-        """The filterbank as a sparse array (n_bands, n_bins)."""
-        from scipy.sparse import csr_array
+def _program(path: Path) -> Callable[[torch.Tensor], Any]:
+    """Load an exported program with its modules, so that layers can be watched; fixed at one item: one by one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")  # torch warns of its own code
+        program = torch.export.load(path)
+        network = torch.export.unflatten(program)
+    inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in inputs]
+    if len(shapes) != 1:
+        raise OtoscopeError(f"{path}: takes {len(shapes)} inputs; export it with one, the sound")
+    items = shapes[0][0] if len(shapes[0]) else 1
+    if not isinstance(items, int):
+        return network
+    if items != 1:
+        raise OtoscopeError(
+            f"{path}: was exported for {items} items at a time; export it with a dynamic first dimension"
+        )
+    return _OneByOne(network)
 
-        return csr_array(self.front_end.weights)
 
-    def stft(self, waveforms: torch.Tensor, /) -> torch.Tensor:
-        """Transform (n, n_samples) to complex (n, n_bins, n_frames)."""
-        return self.front_end.stft.forward(waveforms)
+class _OneByOne(nn.Module):
+    """A network that takes one item at a time, keeping the axis for items."""
 
-    def bands(self, energies: torch.Tensor, /) -> torch.Tensor:
-        """Sum energies (n, n_bins, n_frames) into bands (n, n_bands, n_frames)."""
-        # A bin belongs to two bands at most, so the sparse product does a hundredth of the work.
-        n, n_bins, n_frames = energies.shape
-        columns = energies.detach().cpu().movedim(1, 0).reshape(n_bins, n * n_frames)
-        summed = torch.from_numpy(self.filters @ columns.numpy())
-        return summed.reshape(-1, n, n_frames).movedim(0, 1)
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
 
-    def predict_bands(self, bands: torch.Tensor, /) -> Floats:
-        """Score band energies (n, n_bands, n_frames) as (n, n_classes)."""
-        return self.model.score(bands, self._logits)
-
-    def _logits(self, bands: torch.Tensor) -> torch.Tensor:
-        with evaluating(self.model.network):
-            return self.model.flat(self.model.network(self.front_end.compress(bands)))
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Score items (n, …)."""
+        return item_by_item(lambda item: self.network(item[None])[0])(items)

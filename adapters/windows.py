@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Windowed:
         self.rate: int = model.rate
         self.output: Output = model.output
         self.n_samples: int = n_samples
-        self.window = model.n_samples or n_samples
+        self.window = model.n_samples or min(n_samples, getattr(model, "max_samples", None) or n_samples)
         self.padding = max(0, self.window - n_samples)
         total = n_samples + self.padding
         n_windows = -(-total // self.window)
@@ -114,7 +115,7 @@ class Windowed:
 
     def notes(self) -> tuple[str, ...]:
         """Say what was done to make the span fit the model."""
-        notes = []
+        notes = list(getattr(self.model, "notes", ()))
         if self.padding:
             notes.append(f"padded with {self.padding / self.rate:.2f} s of silence to the model's window")
         if self.dither is not None:
@@ -182,6 +183,13 @@ class WindowedSpectrogram:
         self.windowed = windowed
         self.inner = capability(windowed.model, "spectrogram")
         self.front_end: FrontEnd = self.inner.front_end
+
+    @cached_property
+    def n_frames(self) -> int:
+        """Count the frames of a span by transforming one: a model may pad its windows before it does."""
+        import torch
+
+        return int(self.stft(torch.zeros(1, self.windowed.n_samples)).shape[-1])
 
     def stft(self, waveforms: torch.Tensor, /) -> torch.Tensor:
         """Transform spans (n, n_samples) to complex (n, n_bins, n_windows · n_frames)."""

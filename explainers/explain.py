@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from otoscope.adapters.audio import Audio
-from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.spectra import Stft, to_sound, unfilter
 from otoscope.adapters.windows import Windowed
@@ -31,21 +31,13 @@ from otoscope.explainers.explanation import (
     spread,
 )
 from otoscope.explainers.makers import undivided
-from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed
+from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed, find_method
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.routes import Progress, quiet
 from otoscope.explainers.span import choose_span
 from otoscope.explainers.targets import default_scale, on_scale
 
 PACKAGES = ("otoscope", "torch", "captum", "lime", "librosa", "numpy", "scikit-image", "scikit-learn")
-
-
-def find_method(name: str) -> Method:
-    """Find a method by name."""
-    methods = all_methods()
-    if name not in methods:
-        raise unknown("method", name, methods)
-    return methods[name]
 
 
 def explain(

@@ -83,7 +83,8 @@ def find_layer(model: Windowed, name: str | None) -> CamLayer:
     """
     fitting = ", ".join(other for other, entry in all_methods().items() if not entry.white_box)
     if model.gradients is None:
-        raise OtoscopeError(f"this model offers no gradients, so Grad-CAM cannot explain it; use {fitting}")
+        why = getattr(model.model, "no_gradients", "this model offers no gradients")
+        raise OtoscopeError(f"{why}, so Grad-CAM cannot explain it; use {fitting}")
     layers = model.gradients.layers()
     if not layers:
         raise OtoscopeError(f"this model has no layer with a time axis for Grad-CAM; use {fitting}")
@@ -117,8 +118,9 @@ def class_activation_map(model: Windowed, samples: np.ndarray, target: Target, l
         return chosen if target.against is None else chosen - logits[:, target.against]
 
     waveform = torch.from_numpy(np.array(samples, dtype=np.float32))[None]
-    waveform = waveform.to(next((p.device for p in layer.module.parameters()), waveform.device)).requires_grad_()
-    attribution = LayerGradCam(logit, layer.module).attribute(waveform, attr_dim_summation=False)
+    waveform = waveform.to(getattr(model.model, "device", "cpu")).requires_grad_()
+    with layer.watch():
+        attribution = LayerGradCam(logit, layer.module).attribute(waveform, attr_dim_summation=False)
     channels = attribution.detach().cpu().double().numpy()  # (n_windows, n_channels, …, n_frames)
     if channels.ndim < 3:
         raise OtoscopeError(
@@ -176,6 +178,9 @@ def _time_edges(cam: Cam, model: Windowed) -> list[Floats]:
     """Edges in seconds of the frames of each window; what lies in padding has no width."""
     n_frames = cam.cells.shape[2]
     relative = np.linspace(0, model.window, n_frames + 1)
+    if cam.layer.frames is not None:
+        first, step = cam.layer.frames
+        relative = np.clip((first + step * np.arange(n_frames + 1)) * model.rate, 0, model.window)
     end = model.n_samples
     return [np.clip(start + relative, 0, end) / model.rate for start in model.starts]
 

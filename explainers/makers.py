@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.audio import Audio
-from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pitch import C0
+from otoscope.adapters.plugins import points, registered, told
 from otoscope.adapters.spectra import Float32, Stft
 from otoscope.explainers.merge import merge_smallest
 from otoscope.explainers.parts import Labels, Off, Parts, named
@@ -35,6 +36,7 @@ SUMMARIES = {
     "harmonic": "twelve pitch classes; combs of partials for occlusion",
     "hpss": "harmonic and percussive (Fitzgerald, 2010; Driedger et al., 2014)",
 }
+GROUP = "otoscope.parts"
 N_PARTS = 64
 ROWS_PER_OCTAVE = 24
 DYNAMIC_RANGE = 80.0
@@ -48,6 +50,16 @@ def maker(name: str) -> Callable[[Maker], Maker]:
         return function
 
     return register
+
+
+def find_maker(name: str) -> Maker:
+    """Find a part maker by name, ours or a plug-in's."""
+    return registered(name, MAKERS, GROUP, "part maker")
+
+
+def maker_summaries() -> dict[str, str]:
+    """Say in one line what each part maker does; plug-ins are not imported for it."""
+    return {**{name: told(point) for name, point in points(GROUP).items()}, **SUMMARIES}
 
 
 def make_parts(
@@ -86,13 +98,12 @@ def undivided(audio: Audio, stft: Stft, *, off: Off = "silence", seed: int = 0, 
 
 def cut(whole: Parts, maker: str, n_parts: int) -> Parts:
     """Take an undivided recording apart by a named maker."""
-    if maker not in MAKERS:
-        raise unknown("part maker", maker, MAKERS)
+    make = find_maker(maker)
     if n_parts < 1:
         raise OtoscopeError(f"need at least one part, got n_parts={n_parts}")
     if whole.filters is not None and maker in ("harmonic", "hpss"):
         raise OtoscopeError(f"{maker} parts are cut from the STFT; use --domain stft")
-    return MAKERS[maker](whole, n_parts)
+    return make(whole, n_parts)
 
 
 def rows(whole: Parts) -> Labels:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.plugins import points, registered, told
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.combs import HALF_WIDTH, N_HARMONICS, OCTAVES
 from otoscope.explainers.explanation import Outcome
@@ -148,13 +149,25 @@ class Method:
 
 METHODS: dict[str, Method] = {}
 HOMES = ("lime", "occlusion", "gradcam")
+GROUP = "otoscope.explainers"
 
 
 def all_methods() -> dict[str, Method]:
-    """Give every method by name; importing a method's home registers it."""
+    """Give our methods, and those of plug-ins in use, by name; importing a method's home registers it."""
     for home in HOMES:
         import_module(f"otoscope.explainers.{home}")
     return METHODS
+
+
+def find_method(name: str) -> Method:
+    """Find a method by name, ours or a plug-in's."""
+    return registered(name, all_methods(), GROUP, "method")
+
+
+def method_summaries() -> dict[str, str]:
+    """Say in one line what each method does; plug-ins are not imported for it."""
+    own = {name: one.summary for name, one in all_methods().items()}
+    return {**{name: told(point) for name, point in points(GROUP).items()}, **own}
 
 
 def method(name: str, summary: str, *, uses: set[str], white_box: bool = False) -> Callable[[Any], Any]:

@@ -209,16 +209,10 @@ def _cut(spectrum: torch.Tensor) -> Local:
 def _energy(spectrogram: WindowedSpectrogram, a: Local, b: Local) -> torch.Tensor:
     """Band energies F · Re(A B*), shape (n_bands, n_frames of the whole)."""
     frames, product = a.times(b)
-    n_frames = _n_frames(spectrogram)
     bands = spectrogram.bands(product[None])[0]
-    whole = bands.new_zeros(len(bands), n_frames)
+    whole = bands.new_zeros(len(bands), spectrogram.n_frames)
     whole[:, frames] = bands
     return whole
-
-
-def _n_frames(spectrogram: WindowedSpectrogram) -> int:
-    windowed = spectrogram.windowed
-    return len(windowed.starts) * spectrogram.front_end.stft.n_frames(windowed.window)
 
 
 def _neighbours(own: list[torch.Tensor]) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.adapters.card import Card
+from otoscope.adapters.card import Tables
 from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.data import Clip, medians
 from otoscope.mer_models.fit import Recipe
@@ -32,7 +32,7 @@ def describe(
     settings: Settings,
     seed: int,
     command: str,
-) -> Card:
+) -> Tables:
     """Fill in a card, but for the names of model and weights.
 
     Parameters
@@ -63,7 +63,14 @@ def describe(
         section["clip_macro_f1"] = spread([macro_f1(np.array(table["clips"])) for table in tables])
         measured[part] = section
     return {
-        "model": {"kind": "harmonics", "labels": list(LABELS), "output": "softmax", "settings": _plain(settings)},
+        "model": {
+            "kind": "harmonics",
+            "labels": list(LABELS),
+            "output": "softmax",
+            "summary": "music emotion in quadrants of valence and arousal, heard through twelve pitch classes",
+            "source": "architecture of Fong, Kumar and Sudhir (Marketing Science 44(1), 2025)",
+            "settings": _plain(settings),
+        },
         "input": card_input(),
         "data": {**_sources(clips), "seed": seed, "recipe": _plain(recipe)},
         "measured": measured,

@@ -24,21 +24,21 @@ pitch class from C to B; logits (n, 4).
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from otoscope.adapters import card as cards
 from otoscope.adapters import pitch
+from otoscope.adapters.card import Card
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.hearing import Hearing
+from otoscope.adapters.loading import Loading
 from otoscope.adapters.model import BATCH_SIZE, CamLayer
+from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
-from otoscope.adapters.torch_model import TorchModel, band_edges
 from otoscope.mer_models.blinders import PitchFilters, Settings, blinders
 
 LABELS = ("exuberance", "anxiety", "sadness", "contentment")  # Q1 V+A+, Q2 V-A+, Q3 V-A-, Q4 V+A-
@@ -92,20 +92,17 @@ def layers(network: nn.Module) -> tuple[CamLayer, ...]:
     if not isinstance(network, HarmonicsNet):
         raise OtoscopeError(f"need a HarmonicsNet, got {type(network).__name__}")
     groups = network.filters.mask.cpu().numpy()
-    return (CamLayer("relu", network.relu, band_edges(network.front_end), groups, pitch.PITCH_CLASSES),)
+    return (CamLayer("relu", network.relu, network.front_end.edges, groups, pitch.PITCH_CLASSES),)
 
 
 def model(
     network: HarmonicsNet, *, n_samples: int = N_SAMPLES, device: str = "cpu", batch_size: int = BATCH_SIZE
-) -> TorchModel:
+) -> NetworkModel:
     """Put a network behind the predict interface."""
-    return TorchModel(
+    return NetworkModel(
         network,
-        rate=network.front_end.rate,
+        Hearing(network.front_end.rate, n_samples, front_end=network.front_end),
         labels=LABELS,
-        n_samples=n_samples,
-        output="softmax",
-        front_end=network.front_end,
         layers=layers,
         device=device,
         batch_size=batch_size,
@@ -114,63 +111,29 @@ def model(
 
 def card_input(front_end: FrontEnd = FRONT_END, *, n_samples: int = N_SAMPLES) -> dict[str, Any]:
     """Write the section ``[input]`` of a card."""
-    return {
-        "rate": front_end.rate,
-        "n_samples": n_samples,
-        "n_fft": front_end.stft.n_fft,
-        "hop_length": front_end.stft.hop_length,
-        "n_mels": front_end.n_bands,
-        "reference": front_end.reference,
-        "floor": front_end.floor,
-    }
+    stft = {"n_fft": front_end.stft.n_fft, "hop_length": front_end.stft.hop_length}
+    heard = {"n_bands": front_end.n_bands, "reference": front_end.reference, "floor": front_end.floor, "stft": stft}
+    return {"rate": front_end.rate, "n_samples": n_samples, "front_end": heard}
 
 
-def from_card(path: str | Path, *, device: str = "cpu", batch_size: int = BATCH_SIZE) -> TorchModel:
+def from_card(card: Card, loading: Loading) -> NetworkModel:
     """Load a harmonics CNN from its model card.
 
     Raises
     ------
     OtoscopeError
-        Naming the card, the fault and the remedy.
+        Naming the fault and the remedy.
     """
-    card = cards.read_card(path)
-    about, heard = card["model"], card.get("input", {})
-    try:
-        if tuple(about["labels"]) != LABELS:
-            raise OtoscopeError(f"[model] labels must be {', '.join(LABELS)}")
-        front_end = FrontEnd(
-            rate=int(heard["rate"]),
-            stft=Stft(int(heard["n_fft"]), int(heard["hop_length"])),
-            n_bands=int(heard["n_mels"]),
-            reference=float(heard["reference"]),
-            floor=float(heard["floor"]),
-        )
-        _check_sizes(front_end)
-        network = HarmonicsNet(_settings(about.get("settings", {})), front_end=front_end)
-        weights, n_samples = cards.beside(path, str(about["weights"])), int(heard["n_samples"])
-        if front_end.stft.n_frames(n_samples) < network.settings.pool:
-            raise OtoscopeError(f"n_samples = {n_samples} is shorter than one pool of {network.settings.pool} frames")
-    except KeyError as error:
-        raise OtoscopeError(f"{path}: lacks {error}; take the card that training wrote") from None
-    except (TypeError, ValueError) as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise OtoscopeError(f"{path}: {reason}") from None
-    _load_weights(network, weights)
-    return model(network, n_samples=n_samples, device=device, batch_size=batch_size)
-
-
-def _check_sizes(front_end: FrontEnd) -> None:
-    """Refuse sizes that would fill the memory before the weights could tell that they are wrong."""
-    if not (1 <= front_end.n_bands <= 4096 and front_end.stft.n_fft <= 65536 and 1000 <= front_end.rate <= 768000):
-        raise OtoscopeError("[input] must keep n_mels ≤ 4096, n_fft ≤ 65536 and 1000 ≤ rate ≤ 768000")
-
-
-def _settings(values: Mapping[str, Any]) -> Settings:
-    known = {field.name for field in dataclasses.fields(Settings)}
-    if strange := sorted(set(values) - known):
-        raise OtoscopeError(f"[model.settings] has no {strange[0]!r}; it has {', '.join(sorted(known))}")
-    first, last = values.get("octaves", Settings.octaves)
-    return Settings(**{**values, "octaves": (int(first), int(last))})
+    if card.labels != LABELS:
+        raise OtoscopeError(f"[model] labels must be {', '.join(LABELS)}")
+    hearing, settings = card.hearing, card.settings(Settings)
+    if hearing.front_end is None or hearing.n_samples is None:
+        raise OtoscopeError("[input] needs n_samples and a front end; take the card that training wrote")
+    network = HarmonicsNet(settings, front_end=hearing.front_end)
+    if hearing.front_end.stft.n_frames(hearing.n_samples) < settings.pool:
+        raise OtoscopeError(f"n_samples = {hearing.n_samples} is shorter than one pool of {settings.pool} frames")
+    _load_weights(network, card.weights)
+    return model(network, n_samples=hearing.n_samples, device=loading.device, batch_size=loading.batch_size)
 
 
 def _load_weights(network: HarmonicsNet, path: Path) -> None:

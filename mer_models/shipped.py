@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from otoscope.adapters.card import read_card
+from otoscope.adapters.loading import Loading
 from otoscope.adapters.model import BATCH_SIZE
-from otoscope.adapters.torch_model import TorchModel
+from otoscope.adapters.network import NetworkModel
 from otoscope.mer_models.harmonics import from_card
 
 HERE = Path(__file__).parent
 
 
-def harmonics_1(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> TorchModel:
+def harmonics_1(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> NetworkModel:
     """Load the harmonics CNN, version 1; ``harmonics-1.toml`` says how it was trained and how well it does."""
-    return from_card(HERE / "harmonics-1.toml", device=device, batch_size=batch_size)
+    return from_card(read_card(HERE / "harmonics-1.toml"), Loading(device, batch_size))
 
 
 def demo_recording() -> Path:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otoscope.adapters.card import Card, write_card
+from otoscope.adapters.card import Tables, write_card
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models import data as datasets
 from otoscope.mer_models.blinders import Settings
@@ -202,13 +202,13 @@ def _kept(path: Path, key: str) -> Confusions | None:
         raise OtoscopeError(f"{path}: is no result of a fold; delete it") from None
 
 
-def _publish(network: HarmonicsNet, out: Path, name: str, about: Card) -> Path:
+def _publish(network: HarmonicsNet, out: Path, name: str, about: Tables) -> Path:
     """Write weights, then the card that names them."""
     from safetensors.torch import save
 
     _write(out / f"{name}.safetensors", save({key: value.contiguous() for key, value in network.state_dict().items()}))
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    named = {"name": name, "weights": f"{name}.safetensors", "n_parameters": n_parameters}
+    named = {"name": name, "path": f"{name}.safetensors", "n_parameters": n_parameters}
     card, half_done = out / f"{name}.toml", out / f".{name}.toml.{os.getpid()}"
     try:
         write_card(half_done, {**about, "model": {**named, **about["model"]}})

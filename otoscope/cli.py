@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,9 @@ import click
 
 from otoscope import __version__
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.cli_models import card, doctor, methods, models
 from otoscope.console import Group, print_json, print_result, stop_cleanly
-
-FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-MODEL = click.option(
-    "--model",
-    "model_name",
-    default="harmonics",
-    show_default=True,
-    help="Short name or model card; see `otoscope models`.",
-)
-DEVICE = click.option("--device", default="cpu", show_default=True, help="Where a torch model runs: cpu, cuda, mps.")
-BATCH = click.option(
-    "--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Most windows in memory at once."
-)
-SEED = click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Same seed, same bytes."
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-FORCE = click.option("--force", is_flag=True, help="Replace results that exist.")
-RESUME = click.option("--resume", is_flag=True, help="Keep results that exist and make the others.")
-
-
-def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
-    """Stack decorators in the order in which they are to be listed."""
-
-    def stack(function: Any) -> Any:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return stack
+from otoscope.options import BATCH, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,6 +25,10 @@ def main() -> None:
     otoscope explain song.mp3 --method lime --method gradcam --out report
     """
     stop_cleanly()
+
+
+for command in (models, methods, doctor, card):
+    main.add_command(command)
 
 
 @main.command()
@@ -72,13 +47,13 @@ def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
     from otoscope.runs import Run
 
     run = Run([demo_recording()], "harmonics", list(all_methods()), ["top"], Settings(), out, seed=seed, force=force)
-    _carry_out(run, "cpu", as_json)
+    _carry_out(run, as_json)
 
 
 @main.command()
 @FILES
-@options(MODEL, DEVICE, BATCH, JSON)
-def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: int, as_json: bool) -> None:
+@options(MODEL, TRUST, NETWORK, DEVICE, BATCH, JSON)
+def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: Any) -> None:
     """Print the model's scores for each of its windows.
 
     \b
@@ -89,7 +64,7 @@ def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: i
     from otoscope.adapters.windows import window_scores
 
     recordings = [load_audio(file) for file in files]
-    model = load_model(model_name, device=device, batch_size=batch_size)
+    model = load_model(model_name, **loading)
     found: list[dict[str, Any]] = []
     for audio in recordings:
         spans, scores = window_scores(model, audio)
@@ -117,6 +92,8 @@ def predict(files: tuple[Path, ...], model_name: str, device: str, batch_size: i
 @FILES
 @options(
     MODEL,
+    TRUST,
+    NETWORK,
     click.option(
         "--method", "methods", multiple=True, default=["lime"], help="Repeatable; see `otoscope methods`. [lime]"
     ),
@@ -165,6 +142,8 @@ def explain_command(
     start: float | None,
     duration: float | None,
     equal_loudness: bool,
+    trust: bool,
+    allow_network: bool,
     device: str,
     batch_size: int,
     seed: int,
@@ -199,16 +178,16 @@ def explain_command(
         resume=resume,
         equal_loudness=equal_loudness,
     )
-    _carry_out(run, device, as_json)
+    _carry_out(run, as_json, device=device, trust=trust, allow_network=allow_network)
 
 
-def _carry_out(run: Any, device: str, as_json: bool) -> None:
+def _carry_out(run: Any, as_json: bool, **loading: Any) -> None:
     """Check, load, explain, print."""
     from otoscope.adapters.registry import load_model
     from otoscope.runs import carry_out, check
 
     check(run)
-    model = load_model(run.model, device=device, batch_size=run.batch_size)
+    model = load_model(run.model, batch_size=run.batch_size, **loading)
     results, failed, report = carry_out(run, model)
     if as_json:
         print_json({"report": None if report is None else str(report), "results": results, "failed": failed})
@@ -221,46 +200,6 @@ def _carry_out(run: Any, device: str, as_json: bool) -> None:
         lines = "; ".join(f"{failure['file']}: {failure['error']}" for failure in failed)
         several = f"{len(failed)} of {len(run.files)} files failed, the others are kept: " if len(run.files) > 1 else ""
         raise OtoscopeError(several + lines)
-
-
-@main.command()
-@JSON
-def models(as_json: bool) -> None:
-    """List the models known by name.
-
-    \b
-    Example: otoscope models --json
-    """
-    from otoscope.adapters.registry import describe_models
-
-    rows = describe_models()
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        click.echo(f"{row['name']:16}{row['summary']}")
-
-
-@main.command()
-@JSON
-def methods(as_json: bool) -> None:
-    """List the explanation methods and the part makers.
-
-    \b
-    Example: otoscope methods
-    """
-    from otoscope.explainers.makers import SUMMARIES
-    from otoscope.explainers.methods import all_methods
-
-    summaries = {name: one.summary for name, one in all_methods().items()}
-
-    if as_json:
-        print_json({"methods": summaries, "parts": SUMMARIES})
-        return
-    for title, rows in (("methods", summaries), ("parts", SUMMARIES)):
-        click.echo(title)
-        for name, text in rows.items():
-            click.echo(f"  {name:14}{text}")
 
 
 @main.command()
@@ -317,6 +256,6 @@ def train(
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:
-        print_json({"card": str(card), **read_card(card)})
+        print_json({"card": str(card), **read_card(card).tables})
     else:
         click.echo(f"card: {card}")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.adapters.audio import load_audio
-from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Model
 from otoscope.console import bar
-from otoscope.explainers.explain import asked, explain, find_method
-from otoscope.explainers.makers import MAKERS
-from otoscope.explainers.methods import Settings, all_methods, changed
+from otoscope.explainers.explain import asked, explain
+from otoscope.explainers.makers import find_maker
+from otoscope.explainers.methods import Settings, all_methods, changed, find_method
 from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.store import read_document, result_folder, save, to_document
 from otoscope.explainers.targets import resolve_target
@@ -61,8 +61,8 @@ def check(run: Run) -> None:
     OtoscopeError
         Naming the first thing that is wrong.
     """
-    if run.settings.parts is not None and run.settings.parts not in MAKERS:
-        raise unknown("part maker", run.settings.parts, MAKERS)
+    if run.settings.parts is not None:
+        find_maker(run.settings.parts)
     entries = [find_method(method) for method in run.methods]
     for option in changed(run.settings):
         if not any(option in entry.uses for entry in entries):

@@ -34,7 +34,7 @@ import numpy as np
 
 import otoscope
 from otoscope.adapters.audio import Audio, load_audio
-from otoscope.adapters.torch_model import TorchModel
+from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.explain import parts_stft
 from otoscope.explainers.makers import MAKERS, make_parts
@@ -59,16 +59,16 @@ def recordings(most: int | None = None) -> list[Path]:
     return found[:most]
 
 
-def excerpt(path: Path, model: TorchModel) -> Audio:
+def excerpt(path: Path, model: NetworkModel) -> Audio:
     """Take six seconds from the middle."""
     audio = load_audio(path).at(model.rate)
     return audio.cut(max(0.0, audio.seconds / 2 - SECONDS / 2), SECONDS)
 
 
-def shipped() -> TorchModel:
+def shipped() -> NetworkModel:
     """Load the shipped model."""
     model = otoscope.load_model("harmonics")
-    if not isinstance(model, TorchModel):
+    if not isinstance(model, NetworkModel):
         raise TypeError(type(model))
     return model
 
@@ -84,7 +84,7 @@ def clock(work: Callable[[], Any], repeats: int = 3) -> float:
     return min(seconds)
 
 
-def whole_lime(model: TorchModel, audio: Audio, calls: int, route: Any) -> None:
+def whole_lime(model: NetworkModel, audio: Audio, calls: int, route: Any) -> None:
     """Segment, decompose, compose, predict, fit."""
     windowed = Windowed(model, len(audio.samples))
     parts = make_parts(audio, parts_stft(windowed))
@@ -122,14 +122,14 @@ def speed() -> None:
         print(f"| {name} | 1024 | {seconds:.2f} | {seconds / base[1024]:.2f} | |")
 
 
-def rivals(model: TorchModel, audio: Audio) -> dict[str, Callable[[], Any]]:
+def rivals(model: NetworkModel, audio: Audio) -> dict[str, Callable[[], Any]]:
     """Make the other tools' explanations of the same model, on its compressed mel bands."""
     import torch
     from captum.attr import KernelShap, Lime
     from lime.lime_image import LimeImageExplainer
     from skimage.segmentation import felzenszwalb
 
-    front_end = model.front_end
+    front_end = model.hearing.front_end
     if front_end is None:
         raise TypeError("needs a front end")
     with torch.no_grad():
@@ -245,7 +245,7 @@ def n_parts(most: int | None = 4) -> None:
 
 
 def prepared(
-    model: TorchModel, audio: Audio, **settings: Any
+    model: NetworkModel, audio: Audio, **settings: Any
 ) -> tuple[Windowed, Parts, Callable[[np.ndarray], np.ndarray]]:
     """Make the windowed model, the parts, and the explained value of scores (the class that scores highest)."""
     windowed = Windowed(model, len(audio.samples))
@@ -254,7 +254,7 @@ def prepared(
     return windowed, parts, lambda scores: on_scale(scores, target, model.output, "log_odds")
 
 
-def compare_routes(model: TorchModel, audio: Audio, **settings: Any) -> tuple[float, float]:
+def compare_routes(model: NetworkModel, audio: Audio, **settings: Any) -> tuple[float, float]:
     """Give the largest difference in score and the rank correlation of LIME's weights between the routes."""
     windowed, parts, value = prepared(model, audio, **settings)
     masks = make_masks("design", parts.k, 4 * parts.k, 0)

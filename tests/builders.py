@@ -14,9 +14,10 @@ from torch import nn
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.hearing import Hearing
 from otoscope.adapters.model import Output
+from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
-from otoscope.adapters.torch_model import TorchModel
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.makers import undivided
 from otoscope.explainers.methods import Request, Settings
@@ -125,12 +126,12 @@ def torch_model(
     labels: Sequence[str] = ("calm", "tense", "sad"),
     seed: int = 0,
     **settings: Any,
-) -> TorchModel:
+) -> NetworkModel:
     """Small torch model with a declared front end."""
     heard = settings.pop("front_end", None) or front_end()
     network = network or TinyNet(heard.weights.shape[0], len(labels), seed=seed)
-    return TorchModel(
-        network, rate=heard.rate, labels=labels, n_samples=n_samples, output=output, front_end=heard, **settings
+    return NetworkModel(
+        network, Hearing(heard.rate, n_samples, front_end=heard), labels=labels, output=output, **settings
     )
 
 

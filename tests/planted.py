@@ -19,8 +19,9 @@ from torch import nn
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.hearing import Hearing
+from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
-from otoscope.adapters.torch_model import TorchModel, band_edges
 from otoscope.explainers import grid
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation, Outcome, lay_cells, spread
@@ -77,11 +78,14 @@ class Cause:
 
         return Function(score, rate=RATE)
 
-    def network(self) -> TorchModel:
+    def network(self) -> NetworkModel:
         """Make the same idea a network: each channel of its convolution sees one cue's bands and frames."""
         front_end = FrontEnd(RATE, Stft(N_FFT, 512), n_bands=256, compression="log1p", reference=1e3)
-        return TorchModel(
-            Listener(front_end, self.cues, self.sign), rate=RATE, labels=("yes",), output="sigmoid", front_end=front_end
+        return NetworkModel(
+            Listener(front_end, self.cues, self.sign),
+            Hearing(RATE, front_end=front_end),
+            labels=("yes",),
+            output="sigmoid",
         )
 
 
@@ -103,7 +107,7 @@ class Listener(nn.Module):
 
     def __init__(self, front_end: FrontEnd, cues: Sequence[Sequence[Box]], sign: int) -> None:
         super().__init__()
-        edges = band_edges(front_end)
+        edges = front_end.edges
         times = front_end.stft.times(front_end.stft.n_frames(round(SECONDS * RATE)), RATE)
         masks = np.zeros((len(cues), len(edges) - 1, len(times)), dtype=np.float32)
         for cue, boxes in enumerate(cues):

@@ -238,3 +238,29 @@ def spread(
 def band_energies(sound: Array, filterbank: Array, *, n_fft: int, hop: int) -> Floats:
     """Filter the power spectrogram of a sound, (n_bands, n_frames)."""
     return np.asarray(filterbank.astype(np.float64) @ np.abs(stft(sound, n_fft=n_fft, hop=hop)) ** 2)
+
+
+def framewise_stft(samples: Floats, stft: Any) -> npt.NDArray[np.complex128]:
+    """Transform frame by frame: cut, remove the mean, pre-emphasise, weight, transform; (n_bins, n_frames)."""
+    length = stft.win_length or stft.n_fft
+    i = np.arange(length)
+    period = length if stft.window == "hann" or stft.window == "hamming" else length - 1
+    weights = {
+        "hann": 0.5 - 0.5 * np.cos(2 * np.pi * i / period),
+        "hann_symmetric": 0.5 - 0.5 * np.cos(2 * np.pi * i / period),
+        "povey": (0.5 - 0.5 * np.cos(2 * np.pi * i / period)) ** 0.85,
+        "hamming": 0.54 - 0.46 * np.cos(2 * np.pi * i / period),
+        "rectangular": np.ones(length),
+    }[stft.window]
+    columns = []
+    start = 0
+    while start + length <= len(samples):
+        frame = samples[start : start + length].copy()
+        if stft.remove_dc:
+            frame = frame - sum(frame) / length
+        treated = np.zeros(length)
+        for j in range(length):
+            treated[j] = frame[j] - stft.preemphasis * frame[max(j - 1, 0)]
+        columns.append(np.fft.rfft(treated * weights, n=stft.n_fft))
+        start += stft.hop_length
+    return np.array(columns).T

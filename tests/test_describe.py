@@ -42,4 +42,4 @@ def test_a_card_tells_sources_figures_and_licences(tmp_path: Path) -> None:
     assert card["licence"]["my_font"] == "see the sound font"
     assert "BY-NC-SA" in card["licence"]["emopia"]
     write_card(tmp_path / "m.toml", {**card, "model": {"name": "m", **card["model"]}})
-    assert read_card(tmp_path / "m.toml")["measured"]["emopia/TimGM6mb"]["n"] == 24
+    assert read_card(tmp_path / "m.toml").tables["measured"]["emopia/TimGM6mb"]["n"] == 24

@@ -63,6 +63,62 @@ def test_compressions_by_formula(compression: Any, settings: dict[str, Any], for
     np.testing.assert_allclose(got, formula(bands), atol=1e-5 * np.abs(formula(bands)).max())
 
 
+def heard(settings: dict[str, Any], bands: Any) -> Any:
+    """Compress made-up band energies (n_bands, n_frames)."""
+    hears = FrontEnd(8000, Stft(512, 256), n_bands=len(bands), **settings)
+    return hears.compress(torch.from_numpy(bands)[None])[0].numpy()
+
+
+BANDS = np.random.default_rng(3).uniform(0, 1, (6, 9)) ** 6
+MEANS, SPREADS = tuple(range(1, 7)), tuple(x / 2 for x in range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("settings", "formula"),
+    [
+        ({"compression": "ln", "floor": 1e-3}, lambda x: np.log(x + 1e-3)),
+        ({"compression": "ln", "floor": 1e-3, "clamp": True}, lambda x: np.log(np.maximum(x, 1e-3))),
+        ({"compression": "log", "floor": 1e-3, "clamp": True}, lambda x: np.log10(np.maximum(x, 1e-3))),
+        ({"compression": "ln1p", "reference": 50.0}, lambda x: np.log(1 + 50 * x)),
+        ({"compression": "none", "top": 0.5}, lambda x: np.maximum(x, x.max() - 0.5)),
+        ({"compression": "none", "mean": 0.2, "std": 3.0}, lambda x: (x - 0.2) / 3),
+        (
+            {"compression": "none", "mean": MEANS, "std": SPREADS},
+            lambda x: (x - np.array(MEANS)[:, None]) / np.array(SPREADS)[:, None],
+        ),
+        ({"compression": "none", "normalise": "clip"}, lambda x: (x - x.mean()) / (x.std() + 1e-7)),
+        (
+            {"compression": "none", "normalise": "bands"},
+            lambda x: (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-7),
+        ),
+        ({"compression": "none", "n_frames": 5}, lambda x: x[:, :5]),
+        (
+            {"compression": "none", "n_frames": 12, "fill": -1.0},
+            lambda x: np.pad(x, ((0, 0), (0, 3)), constant_values=-1),
+        ),
+        # Whisper's way: log10, 8 below the loudest, to about ±1
+        (
+            {"compression": "log", "floor": 1e-10, "clamp": True, "top": 2.0, "mean": -4.0, "std": 4.0},
+            lambda x: (np.maximum(np.log10(np.maximum(x, 1e-10)), np.log10(x.max()) - 2) + 4) / 4,
+        ),
+        # AST's way: what is filled up comes before the fixed mean and spread
+        (
+            {"compression": "ln", "floor": 1e-7, "clamp": True, "n_frames": 11, "mean": -4.0, "std": 9.0},
+            lambda x: (np.pad(np.log(np.maximum(x, 1e-7)), ((0, 0), (0, 2))) + 4) / 9,
+        ),
+    ],
+)
+def test_normalisations_by_formula(settings: dict[str, Any], formula: Any) -> None:
+    np.testing.assert_allclose(heard(settings, BANDS), formula(BANDS), atol=1e-9)
+
+
+def test_items_are_normalised_each_by_its_own() -> None:
+    hears = FrontEnd(8000, Stft(512, 256), n_bands=6, compression="none", top=0.1, normalise="clip")
+    two = torch.from_numpy(np.stack([BANDS, 5 * BANDS[::-1].copy()]))
+    together = hears.compress(two)
+    torch.testing.assert_close(together, torch.cat([hears.compress(item[None]) for item in two]))
+
+
 def test_bands_are_linear_and_silence_is_finite() -> None:
     hears = FrontEnd(8000, Stft(512, 256), n_bands=20)
     a, b = torch.rand(1, 257, 5), torch.rand(1, 257, 5)
@@ -80,8 +136,16 @@ def test_bands_are_linear_and_silence_is_finite() -> None:
     ("settings", "reason"),
     [
         ({"exponent": 3}, "exponent must be 1 or 2, got 3"),
-        ({"compression": "dB"}, "compression must be decibels, log, log1p or none, got 'dB'"),
+        ({"compression": "dB"}, "compression must be decibels, log, ln, log1p, ln1p or none, got 'dB'"),
         ({"compression": "log"}, "floor"),
+        ({"compression": "ln", "floor": 0.0}, "ln.*floor above 0"),
+        ({"std": 0.0}, "std must not be 0"),
+        ({"n_bands": 40, "mean": (1.0, 2.0)}, "mean has 2 numbers for 40 bands"),
+        ({"normalise": "clips"}, "normalise must be none, clip or bands"),
+        ({"n_bands": 10**9}, "n_bands must lie between 1 and 4096"),
+        ({"n_frames": 0}, "n_frames must lie between"),
+        ({"stft": Stft(2**20, 512)}, "n_fft must be at most"),
+        ({"fmin": 500.0, "fmax": 400.0}, "need 0 ≤ fmin < fmax"),
         ({"filterbank": "mle"}, "filterbank must be mel, log or none, got 'mle'"),
     ],
 )

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.hearing import Hearing
 from otoscope.adapters.model import CamLayer
-from otoscope.adapters.torch_model import TorchModel, band_edges
+from otoscope.adapters.network import NetworkModel
 from otoscope.explainers import grid
 from otoscope.explainers.gradcam import (
     Cam,
@@ -29,11 +30,11 @@ from tests.builders import RATE, Function, TinyImageNet, TinyNet, front_end, lou
 SAMPLES = music(seconds=1.3)
 
 
-def image_model(**settings: Any) -> TorchModel:
+def image_model(**settings: Any) -> NetworkModel:
     return torch_model(TinyImageNet(), labels=("a", "b"), **settings)
 
 
-def cam_of(model: TorchModel, samples: Any = SAMPLES, target: Target | None = None) -> Cam:
+def cam_of(model: NetworkModel, samples: Any = SAMPLES, target: Target | None = None) -> Cam:
     one = request(model, samples)
     return class_activation_map(one.model, samples, target or one.target, find_layer(one.model, None))
 
@@ -125,7 +126,7 @@ MODELS = [torch_model(), image_model(), torch_model(n_samples=4000), image_model
 
 
 @pytest.mark.parametrize("model", MODELS, ids=["time", "2-D", "time, windows", "2-D, windows"])
-def test_weights_are_the_signed_mass_of_the_map_in_each_part(model: TorchModel) -> None:
+def test_weights_are_the_signed_mass_of_the_map_in_each_part(model: NetworkModel) -> None:
     got = gradcam(request(model, SAMPLES))
     assert got.units == "relative"
     assert got.se is None
@@ -168,7 +169,7 @@ def test_cells_lie_where_the_layer_heard_them() -> None:
     """One cell of a 6 × 13 map over 24 bands and 1.3 s: row 3 is bands 12 to 15, frame 5 is 0.5 to 0.6 s."""
     one = request(image_model(), SAMPLES)
     parts = cut(one.whole, "grid", 9)
-    edges = band_edges(front_end())
+    edges = front_end().edges
     cells = np.zeros((1, 6, 13))
     cells[0, 3, 5] = 2.0
     cam = Cam(cells, CamLayer("x", nn.Identity(), edges))
@@ -197,7 +198,7 @@ def test_groups_of_channels_are_laid_on_the_bands_they_see() -> None:
 
     seen = np.zeros((2, 24), dtype=bool)
     seen[0, 3], seen[1, 10:14] = True, True
-    edges = band_edges(front_end())
+    edges = front_end().edges
     model = torch_model(
         Grouped(),
         labels=("a", "b"),
@@ -244,7 +245,7 @@ def test_models_without_gradients_are_told_what_fits() -> None:
 
 def test_models_without_layers_are_told_what_fits() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
-    model = TorchModel(flat, rate=RATE, labels=("a", "b"))
+    model = NetworkModel(flat, Hearing(RATE, len(SAMPLES)), labels=("a", "b"))
     model.predict(SAMPLES[None])
     with pytest.raises(OtoscopeError, match=r"no layer with a time axis.*use lime, occlusion"):
         gradcam(request(model, SAMPLES))

@@ -13,14 +13,23 @@ from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.hearing import Hearing
 from otoscope.adapters.model import Model, ask, capability, probe_sounds
-from otoscope.adapters.torch_model import TorchModel, band_edges
+from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.wrap import wrap
 from tests.builders import RATE, Function, TinyImageNet, TinyNet, front_end, loudness, noise, torch_model
 
 
 def sounds(n: int = 3, seconds: float = 1.0) -> np.ndarray[Any, Any]:
     return np.stack([noise(seconds=seconds, seed=seed) for seed in range(n)])
+
+
+class Mean(nn.Module):
+    """Steps to one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Average over the last axis."""
+        return x.mean(-1)
 
 
 class Raw(nn.Module):
@@ -121,7 +130,9 @@ def test_a_model_is_given_back() -> None:
         ("model.onnx", {"rate": RATE}, "cannot wrap str"),
         (two, {"rate": RATE, "labels": ["a", "a"]}, "two labels have the same name"),
         (two, {"rate": RATE, "labels": ["a"]}, r"shape \(8, 2\) for 8 waveforms and 1 labels"),
-        (loudness, {"front_end": front_end()}, "front end can be declared for torch modules only"),
+        (loudness, {"front_end": front_end()}, r"network returned shape \(2, 1, 32\): several steps"),
+        (two, {"rate": RATE, "hearing": Hearing(RATE)}, "a hearing holds rate"),
+        (two, {"rate": RATE, "returns": "logit"}, "unknown returns 'logit': did you mean 'logits'"),
         (lambda x: loudness(x)[:, 0], {"rate": RATE}, r"shape \(8,\) for 8 waveforms; predict must return"),
         (lambda _: np.full((8, 1), np.nan), {"rate": RATE}, "8 scores that are NaN"),
         (lambda _: [["x"]] * 8, {"rate": RATE}, "no numbers"),
@@ -293,15 +304,17 @@ def test_layers_for_maps_are_the_convolutions_the_last_first() -> None:
     assert image[0].band_edges is not None
     assert len(image[0].band_edges) == 25
     assert [layer.name for layer in wrap(Raw(), rate=RATE).layers()] == ["conv"]  # type: ignore[attr-defined]
-    two = torch_model(nn.Sequential(nn.Conv1d(24, 8, 1), nn.ReLU(), nn.Conv1d(8, 3, 1)))
+    two = torch_model(nn.Sequential(nn.Conv1d(24, 8, 1), nn.ReLU(), nn.Conv1d(8, 3, 1), Mean()))
     assert [layer.name for layer in two.layers()] == ["2", "0"]
-    assert TorchModel(nn.Sequential(nn.Linear(8, 2)), rate=RATE, labels=("a", "b")).layers() == ()
+    assert NetworkModel(nn.Sequential(nn.Linear(8, 2)), Hearing(RATE, 8), labels=("a", "b")).layers() == ()
+    with pytest.raises(OtoscopeError, match="cannot hear the 2 s .* declare n_samples"):
+        NetworkModel(nn.Sequential(nn.Linear(8, 2)), Hearing(RATE), labels=("a", "b")).layers()
 
 
 @pytest.mark.parametrize("filterbank", ["mel", "log", "none"])
 def test_band_edges_lie_between_the_centres(filterbank: Any) -> None:
     hears = FrontEnd(RATE, filterbank=filterbank, n_bands=12)
-    edges = band_edges(hears)
+    edges = hears.edges
     assert len(edges) == len(hears.centres) + 1
     assert (np.diff(edges) > 0).all()
     assert edges[-1] == RATE / 2
@@ -318,12 +331,12 @@ def test_weights_that_cannot_be_drawn_afresh_are_named() -> None:
             return x.mean(1, keepdim=True) * self.weight
 
     with pytest.raises(OtoscopeError, match=r"Raw.*no reset_parameters"):
-        TorchModel(Raw(), rate=8000, labels=("a", "b")).randomised(0)
+        NetworkModel(Raw(), Hearing(8000), labels=("a", "b")).randomised(0)
 
 
 def test_a_model_in_half_precision_has_a_fingerprint() -> None:
     fingerprints = {
-        TorchModel(nn.Linear(4, 2).to(kind), rate=8000, labels=("a", "b")).fingerprint
+        NetworkModel(nn.Linear(4, 2).to(kind), Hearing(8000), labels=("a", "b")).fingerprint
         for kind in (torch.bfloat16, torch.float32)
     }
     assert len(fingerprints) == 2

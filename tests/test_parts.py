@@ -8,8 +8,9 @@ import pytest
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.filterbanks import mel_filterbank
 from otoscope.adapters.pitch import PITCH_CLASSES, note_frequency
-from otoscope.adapters.spectra import Stft, mel_filterbank
+from otoscope.adapters.spectra import Stft
 from otoscope.explainers.combs import comb_parts
 from otoscope.explainers.makers import MAKERS, cut, make_parts, picture, rows, soft_masks, undivided
 from otoscope.explainers.merge import merge_smallest, neighbours

@@ -25,7 +25,10 @@ def card(folder: Path, text: str) -> Path:
 
 def test_a_card_comes_back(tmp_path: Path) -> None:
     write_card(tmp_path / "mine.toml", CARD)
-    assert read_card(tmp_path / "mine.toml") == CARD
+    card = read_card(tmp_path / "mine.toml")
+    assert card.tables == CARD
+    assert card.labels == ("a", "b")
+    assert card.hearing.rate == 8000
 
 
 GOOD = '[model]\nname = "x"\nkind = "harmonics"\nlabels = ["a"]\n'
@@ -112,7 +115,7 @@ def test_unknown_models_are_answered_with_the_nearest(spec: str, reason: str) ->
 
 def test_other_files_are_refused_unopened(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"\x80")
-    with pytest.raises(OtoscopeError, match=r"model\.pkl: models are loaded from a card"):
+    with pytest.raises(OtoscopeError, match=r"model\.pkl: is a pickle; loading it would run code"):
         registry.load_model(str(tmp_path / "model.pkl"))
 
 

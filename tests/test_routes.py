@@ -29,7 +29,7 @@ def asked(off: Any = "silence", *, domain: str = "stft", maker: str = "superpixe
     one = request(model, SAMPLES)
     whole = one.whole.with_(off=off)
     if domain == "bands":
-        whole = whole.with_(filters=model.front_end.weights if model.front_end else None)
+        whole = whole.with_(filters=model.hearing.front_end.weights if model.hearing.front_end else None)
     return one.model, cut(whole, maker, 16)
 
 

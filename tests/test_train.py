@@ -13,7 +13,8 @@ import torch
 from click.testing import CliRunner
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.torch_model import TorchModel
+from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.registry import load_model
 from otoscope.cli import main
 from otoscope.mer_models import data as datasets
 from otoscope.mer_models import train as training
@@ -21,7 +22,7 @@ from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.corpus import Corpus, Ints, listen
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.fit import Recipe, fit, one_thread
-from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet, from_card
+from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet
 from otoscope.mer_models.train import gather, judge, train
 from tests.songs import tone
 
@@ -63,7 +64,7 @@ def test_a_tiny_training_writes_a_card_that_loads(data: Path, tmp_path: Path) ->
     told: list[str] = []
     path = run(data, tmp_path, told=told)
     assert path == tmp_path / "tiny.toml"
-    model = from_card(path)
+    model = load_model(str(path))
     assert model.labels == LABELS
     assert model.predict(np.zeros((1, N_SAMPLES), np.float32)).sum() == pytest.approx(1)
     card = tomllib.loads(path.read_text())
@@ -226,7 +227,7 @@ def test_clips_are_called_by_the_mean_of_their_windows(
 ) -> None:
     clips = datasets.with_quadrants(gather(data, fonts=(), cache=tmp_path), (0.0, 0.0))
     scores = np.array([[0.0, 0.4, 0.6, 0.0]] * 2 + [[0.1, 0.9, 0.0, 0.0]])
-    monkeypatch.setattr(TorchModel, "predict", lambda _, __: scores)
+    monkeypatch.setattr(NetworkModel, "predict", lambda _, __: scores)
     counts = judge(HarmonicsNet(SMALL), clips[:1])["emotify"]
     assert np.sum(counts["windows"]) == 3
     assert np.sum(counts["windows"], axis=0).tolist() == [0, 1, 2, 0]
