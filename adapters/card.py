@@ -60,6 +60,8 @@ class About:
         Of the file; a file with another one is refused.
     summary, source : str
         One line on what it does; where it comes from.
+    framework : str
+        What it was made with, where the kind does not tell.
     n_parameters : int, optional
     settings : dict
         What its kind needs besides.
@@ -77,6 +79,7 @@ class About:
     sha256: str = ""
     summary: str = ""
     source: str = ""
+    framework: str = ""
     n_parameters: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 

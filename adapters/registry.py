@@ -69,7 +69,7 @@ def _describe(name: str, point: EntryPoint, versioned: str) -> dict[str, Any]:
     if path.is_file():
         card = read_card(path)
         row |= {
-            "framework": card.tables.get("model", {}).get("framework", card.model.kind),
+            "framework": card.model.framework or card.model.kind,
             "labels": list(card.labels),
             "rate": card.tables["input"]["rate"],
             "source": card.model.source,

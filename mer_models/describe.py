@@ -65,6 +65,7 @@ def describe(
     return {
         "model": {
             "kind": "harmonics",
+            "framework": "torch",
             "labels": list(LABELS),
             "output": "softmax",
             "summary": "music emotion in quadrants of valence and arousal, heard through twelve pitch classes",
