@@ -30,8 +30,9 @@ clean:
 	rm -rf $(VENV) out build dist *.egg-info
 
 # torch first, so that nothing pulls in another build of it.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt tests/third_party.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --requirement tests/third_party.txt
 	touch $(READY)

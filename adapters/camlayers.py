@@ -65,7 +65,7 @@ def tapped(
 
     @contextmanager
     def watch() -> Iterator[None]:
-        handle = module.register_forward_hook(through)
+        handle = module.register_forward_hook(through, prepend=True)  # before hooks that record outputs
         try:
             yield
         finally:
@@ -167,7 +167,8 @@ def _views(
 
     def restore(output: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         x = x.flip(2) if upside_down else x
-        return x.unflatten(1, [output.shape[axis] for axis in channels]).permute(back)
+        unflat: torch.Tensor = x.unflatten(1, [output.shape[axis] for axis in channels])
+        return unflat.permute(back)
 
     return arrange, restore
 

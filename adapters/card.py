@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ STATED = ("n_fft", "hop_length")
 
 Tables = Mapping[str, Mapping[str, Any]]
 Settings = TypeVar("Settings")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,12 @@ class Card:
         """Find a file or folder that the card names, inside the card's own folder."""
         return beside(self.path, name)
 
+    def check_texts(self) -> None:
+        """Raise an error for markup and control characters in what is shown to readers."""
+        for key in ("name", "summary", "source"):
+            if text := getattr(self.model, key):
+                clean_text(text, f"[model] {key}")
+
     def _in_package(self) -> Path:
         package = self.model.package
         spec = self._told(lambda: _package(package))
@@ -178,7 +185,7 @@ class Card:
             raise OtoscopeError(f"{self.path}: {package} holds no {self.model.path!r}; install the version named there")
         return file
 
-    def _told(self, read: Any) -> Any:
+    def _told(self, read: Callable[[], T]) -> T:
         """Add the card's name to what is wrong in it."""
         try:
             return read()
@@ -273,8 +280,7 @@ def read_card(path: str | Path) -> Card:
         if (place := _trusting(values, section)) is not None:
             raise OtoscopeError(f"{path}: a card cannot grant trust; remove [{place}] trust")
     card = Card(path, tables)
-    for text in (card.model.name, card.model.summary or "-", card.model.source or "-"):
-        card._told(lambda text=text: clean_text(text, "[model]"))
+    card._told(card.check_texts)
     return card
 
 

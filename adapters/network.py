@@ -34,6 +34,13 @@ from otoscope.adapters.model import BATCH_SIZE, CamLayer, Float32, Floats, Outpu
 CPU_BATCH = 4
 PROBABILITY_EPS = 1e-7
 
+POOLS: dict[Pool, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda steps: steps.mean(dim=1),
+    "max": lambda steps: steps.amax(dim=1),
+    "first": lambda steps: steps[:, 0],
+    "last": lambda steps: steps[:, -1],
+}
+
 
 @contextmanager
 def evaluating(network: object) -> Iterator[None]:
@@ -91,7 +98,7 @@ class NetworkModel:
         digest: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.network = network.to(device) if isinstance(network, nn.Module) else network
+        self.network: Any = network.to(device) if isinstance(network, nn.Module) else network
         self.hearing = hearing
         self.labels = tuple(labels)
         self.output: Output = output
@@ -184,17 +191,15 @@ class NetworkModel:
 
     def _flat(self, raw: Any) -> torch.Tensor:
         """Pick the answer that counts and bring it to (n, n_classes)."""
-        if not isinstance(raw, torch.Tensor):
-            raw = self._pick(raw)
-        if raw.ndim == 3 and self.pool is not None:
-            pools = {"mean": lambda: raw.mean(1), "max": lambda: raw.amax(1), "first": lambda: raw[:, 0]}
-            raw = pools.get(self.pool, lambda: raw[:, -1])()
-        if raw.ndim == 3:
+        answer: torch.Tensor = raw if isinstance(raw, torch.Tensor) else self._pick(raw)
+        if answer.ndim == 3 and self.pool is not None:
+            answer = POOLS[self.pool](answer)
+        if answer.ndim == 3:
             raise OtoscopeError(
-                f"the network returned shape {tuple(raw.shape)}: several steps for each item; say how they become one "
-                "by pool, one of mean, max, first, last"
+                f"the network returned shape {tuple(answer.shape)}: several steps for each item; say how they become "
+                f"one by pool, one of {', '.join(POOLS)}"
             )
-        return raw[:, None] if raw.ndim == 1 else raw
+        return answer[:, None] if answer.ndim == 1 else answer
 
     def _pick(self, raw: Any) -> torch.Tensor:
         if isinstance(raw, Mapping):
@@ -202,9 +207,8 @@ class NetworkModel:
             known = ", ".join(map(str, raw))
             found = raw.get(name)
         else:
-            several = list(raw) if isinstance(raw, tuple | list) else []
-            place, known = self.answer or 0, f"0 to {len(several) - 1}"
-            found = several[place] if self.answer is not None and place in range(len(several)) else None
+            several = dict(enumerate(raw)) if isinstance(raw, tuple | list) else {}
+            known, found = f"0 to {len(several) - 1}", several.get(self.answer)  # type: ignore[arg-type]  # a name finds nothing here
         if isinstance(found, torch.Tensor):
             return found
         raise OtoscopeError(

@@ -30,7 +30,7 @@ def told(point: EntryPoint) -> str:
     """Say in one line what a plug-in is, from its package's metadata."""
     if point.dist is None:
         return point.value
-    return f"{point.dist.metadata.get('Summary') or point.value} ({point.dist.name})"
+    return f"{point.dist.metadata.json.get('summary') or point.value} ({point.dist.name})"
 
 
 def registered(name: str, registry: Mapping[str, T], group: str, what: str) -> T:

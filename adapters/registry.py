@@ -53,7 +53,7 @@ def describe_models() -> list[dict[str, Any]]:
 
 
 def _describe(name: str, point: EntryPoint, versioned: str) -> dict[str, Any]:
-    metadata = point.dist.metadata if point.dist else {}
+    metadata = point.dist.metadata.json if point.dist else {}
     row: dict[str, Any] = {
         "name": name,
         "alias_of": None if versioned == name else versioned,
@@ -61,9 +61,9 @@ def _describe(name: str, point: EntryPoint, versioned: str) -> dict[str, Any]:
         "framework": "",
         "labels": [],
         "rate": None,
-        "source": metadata.get("Home-page") or "",
-        "licence": metadata.get("License-Expression") or metadata.get("License") or "",
-        "summary": metadata.get("Summary") or point.value,
+        "source": metadata.get("home_page") or "",
+        "licence": metadata.get("license_expression") or metadata.get("license") or "",
+        "summary": metadata.get("summary") or point.value,
     }
     path = _card_beside(point, versioned)
     if path.is_file():

@@ -106,13 +106,13 @@ class Stft:
 
     def weights(self, like: torch.Tensor) -> torch.Tensor:
         """Window of shape (win_length,), of the dtype and on the device of `like`."""
-        settings = {"dtype": like.dtype, "device": like.device}
+        periodic = self.window in ("hann", "hamming")
+        hann = torch.hann_window(self.length, periodic=periodic, dtype=like.dtype, device=like.device)
         if self.window == "rectangular":
-            return torch.ones(self.length, **settings)  # type: ignore[arg-type]
+            return torch.ones_like(hann)
         if self.window == "hamming":
-            return torch.hamming_window(self.length, **settings)  # type: ignore[arg-type]
-        hann = torch.hann_window(self.length, periodic=self.window == "hann", **settings)  # type: ignore[arg-type]
-        return hann**0.85 if self.window == "povey" else hann
+            return 0.08 + 0.92 * hann
+        return hann.pow(0.85) if self.window == "povey" else hann
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Transform (…, n_samples) to complex (…, n_bins, n_frames)."""
@@ -140,7 +140,8 @@ class Stft:
         if self.preemphasis:
             before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
             frames = frames - self.preemphasis * before
-        return torch.fft.rfft(frames * self.weights(waveforms), n=self.n_fft).transpose(-1, -2)
+        spectra: torch.Tensor = torch.fft.rfft(frames * self.weights(waveforms), n=self.n_fft)
+        return spectra.transpose(-1, -2)
 
     def inverse(self, spectra: torch.Tensor, n_samples: int) -> torch.Tensor:
         """Transform complex (…, n_bins, n_frames) back to (…, n_samples); needs `center`."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from otoscope.adapters.errors import OtoscopeError, unknown
@@ -20,8 +19,7 @@ T = TypeVar("T")
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
 
 

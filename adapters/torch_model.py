@@ -177,7 +177,7 @@ def _stored(path: Path | None, loading: Loading) -> Callable[[torch.Tensor], Any
 def _script(path: Path) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch announces the end of TorchScript
-        network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        network: nn.Module = torch.jit.load(str(path), map_location="cpu")
     return network
 
 

@@ -47,7 +47,7 @@ def _told(row: dict[str, Any]) -> str:
     facts += [f"{row['rate']} Hz" if row["rate"] else "", row["source"]]
     facts += [f"licence: {row['licence']}" if row["licence"] else ""]
     known = "; ".join(fact for fact in facts if fact)
-    return row["summary"] + (f"\n{'':16}{known}" if known else "")
+    return str(row["summary"]) + (f"\n{'':16}{known}" if known else "")
 
 
 @click.command()

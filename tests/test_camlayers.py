@@ -103,7 +103,7 @@ def picture_model(order: str, *, flip: bool = False) -> NetworkModel:
 
 
 def activations(model: NetworkModel, layer: CamLayer, samples: Any) -> torch.Tensor:
-    """What the tap of a layer sees, (n_channels, [n_rows,] n_frames)."""
+    """Record what the tap of a layer sees, (n_channels, [n_rows,] n_frames)."""
     seen: list[torch.Tensor] = []
     handle = layer.module.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach().clone()))
     with layer.watch(), torch.no_grad():
@@ -214,14 +214,14 @@ def test_a_tap_changes_nothing_and_is_taken_off(order: str) -> None:
     waveform = torch.from_numpy(click(0.5))[None]
     before = model.logits(waveform)
     layers = model.layers()
-    assert all(not module._forward_hooks for module in model.network.modules())  # type: ignore[union-attr]
+    assert all(not module._forward_hooks for module in model.network.modules())
     for layer in layers:
         with layer.watch():
             torch.testing.assert_close(model.logits(waveform), before, atol=0, rtol=0)
-        assert all(not module._forward_hooks for module in model.network.modules())  # type: ignore[union-attr]
+        assert all(not module._forward_hooks for module in model.network.modules())
         with pytest.raises(RuntimeError, match="stop"), layer.watch():
             raise RuntimeError("stop")
-        assert all(not module._forward_hooks for module in model.network.modules())  # type: ignore[union-attr]
+        assert all(not module._forward_hooks for module in model.network.modules())
 
 
 def test_a_tap_on_a_layer_with_several_outputs_leads_the_first() -> None:
@@ -247,10 +247,10 @@ def test_gradcam_on_turned_axes_is_gradcam_on_straight_ones() -> None:
     """The same weights, once over (bands, frames) and once over (frames, bands) with turned kernels: the same map."""
     straight, turned = picture_model("(n, 1, bands, frames)"), picture_model("(n, 1, frames, bands)")
     for name in ("first", "second"):
-        weight = straight.network.get_submodule(name).weight  # type: ignore[union-attr]
-        turned.network.get_submodule(name).weight.data = weight.transpose(2, 3).clone()  # type: ignore[union-attr,operator]
-        bias = straight.network.get_submodule(name).bias  # type: ignore[union-attr]
-        turned.network.get_submodule(name).bias.data = bias.clone()  # type: ignore[union-attr,operator]
+        weight = straight.network.get_submodule(name).weight
+        turned.network.get_submodule(name).weight.data = weight.transpose(2, 3).clone()
+        bias = straight.network.get_submodule(name).bias
+        turned.network.get_submodule(name).bias.data = bias.clone()
     samples = click(0.5) + tone(900.0, seconds=2.0)
     one, other = (gradcam(request(model, samples)) for model in (straight, turned))
     assert one.map is not None

@@ -61,7 +61,7 @@ def test_waveforms_are_laid_out_as_the_network_wants(layout: tuple[str, ...], sh
 )
 def test_bands_are_laid_out_as_the_network_wants(layout: tuple[str, ...], axes: str) -> None:
     plain = heard(front_end=front_end())  # (n, n_bands, n_frames)
-    expected = np.einsum("nbtc->" + axes if "c" in axes else "nbtc->" + axes, plain[..., None])
+    expected = np.einsum("nbtc->" + axes, plain[..., None])
     np.testing.assert_array_equal(heard(front_end=front_end(), layout=layout), expected)
 
 

@@ -229,7 +229,7 @@ def test_a_fingerprint_is_stable_and_changes_with_weights_and_settings() -> None
     assert len(first.fingerprint) == 64
     changed = torch_model()
     with torch.no_grad():
-        changed.network.head.bias[0] += 1e-3  # type: ignore[index,operator,union-attr]
+        changed.network.head.bias[0] += 1e-3
     others = [
         changed,
         torch_model(seed=1),
@@ -307,7 +307,7 @@ def test_layers_for_maps_are_the_convolutions_the_last_first() -> None:
     two = torch_model(nn.Sequential(nn.Conv1d(24, 8, 1), nn.ReLU(), nn.Conv1d(8, 3, 1), Mean()))
     assert [layer.name for layer in two.layers()] == ["2", "0"]
     assert NetworkModel(nn.Sequential(nn.Linear(8, 2)), Hearing(RATE, 8), labels=("a", "b")).layers() == ()
-    with pytest.raises(OtoscopeError, match="cannot hear the 2 s .* declare n_samples"):
+    with pytest.raises(OtoscopeError, match=r"cannot hear the 2 s .* declare n_samples"):
         NetworkModel(nn.Sequential(nn.Linear(8, 2)), Hearing(RATE), labels=("a", "b")).layers()
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.filterbanks import log_filterbank, mel_filterbank
+from otoscope.adapters.filterbanks import log_filterbank, mel_filterbank, triangles
 from otoscope.adapters.spectra import Stft, decibels, to_sound, unfilter
 from tests import reference
 from tests.builders import music, noise, tone
