@@ -132,6 +132,15 @@ def load_model(
     raise unknown("model", spec, names)
 
 
+def name_of(spec: str) -> str:
+    """Say what a model is called in reports: by its card where it has one, else by its folder or short name."""
+    path = Path(spec)
+    if path.suffix == ".toml":
+        return read_card(path).model.name
+    cards = list(path.glob("*.toml")) if path.is_dir() and spec not in model_names() else []
+    return name_of(str(cards[0])) if len(cards) == 1 else path.name
+
+
 def from_card(card: Card, loading: Loading) -> Model:
     """Load the model that a card describes."""
     known = kinds()

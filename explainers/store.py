@@ -46,7 +46,7 @@ def result_folder(explanation: Explanation, recording: str) -> Path:
     stem = slug(Path(recording).stem)
     return (
         Path(f"{stem}-{explanation.audio_sha256[:8]}")
-        / slug(Path(explanation.model).stem)
+        / slug(explanation.model)
         / f"{explanation.method}-{slug(explanation.target.name)}"
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from otoscope.adapters.audio import Audio, load_audio
     from otoscope.adapters.errors import OtoscopeError
     from otoscope.adapters.frontend import FrontEnd
+    from otoscope.adapters.hearing import Hearing
     from otoscope.adapters.registry import load_model
     from otoscope.adapters.spectra import Stft
     from otoscope.adapters.wrap import wrap
@@ -36,6 +37,7 @@ _HOMES = {
     "OtoscopeError": "adapters.errors",
     "FrontEnd": "adapters.frontend",
     "Stft": "adapters.spectra",
+    "Hearing": "adapters.hearing",
     "load_model": "adapters.registry",
     "wrap": "adapters.wrap",
     "explain": "explainers.explain",
@@ -50,6 +52,7 @@ __all__ = [
     "Audio",
     "Explanation",
     "FrontEnd",
+    "Hearing",
     "OtoscopeError",
     "Settings",
     "Stft",

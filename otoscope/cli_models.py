@@ -43,11 +43,9 @@ def _told(row: dict[str, Any]) -> str:
     """Say what is known of a model: framework, classes, rate, source, licence."""
     if row["alias_of"]:
         return f"= {row['alias_of']}"
-    facts = [row["framework"], f"{len(row['labels'])} classes" if row["labels"] else ""]
-    facts += [f"{row['rate']} Hz" if row["rate"] else "", row["source"]]
-    facts += [f"licence: {row['licence']}" if row["licence"] else ""]
-    known = "; ".join(fact for fact in facts if fact)
-    return str(row["summary"]) + (f"\n{'':16}{known}" if known else "")
+    facts = [row["summary"], row["framework"], f"{len(row['labels'])} classes" if row["labels"] else ""]
+    facts += [f"{row['rate']} Hz" if row["rate"] else "", row["source"], row["licence"]]
+    return "; ".join(fact for fact in facts if fact)
 
 
 @click.command()
@@ -84,7 +82,7 @@ def doctor(file: Path | None, model_name: str, seed: int, verbose: bool, as_json
     Example: otoscope doctor --model card.toml song.ogg
     """
     from otoscope.adapters.audio import load_audio
-    from otoscope.adapters.doctor import examine, failed, table
+    from otoscope.adapters.doctor import examine, failed, rows, table
     from otoscope.adapters.registry import load_model
 
     audio = None if file is None else load_audio(file)
@@ -92,11 +90,10 @@ def doctor(file: Path | None, model_name: str, seed: int, verbose: bool, as_json
     with bar("doctor") as progress:
         findings = examine(model, audio=audio, seed=seed, progress=progress)
     if as_json:
-        print_json({"model": model_name, "failed": failed(findings), "findings": [vars(f) for f in findings]})
+        print_json({"model": model_name, "failed": failed(findings), "findings": rows(findings)})
     else:
-        for line in table(findings, verbose=verbose).splitlines():
-            status = line.split(" ", 1)[0].lower()
-            click.echo(click.style(line, fg=COLOURS[status]) if status in COLOURS else line)
+        colour = lambda word, status: click.style(word, fg=COLOURS[status])  # noqa: E731
+        click.echo(table(findings, verbose=verbose, style=colour))
     if failed(findings):
         click.get_current_context().exit(3)
 

@@ -11,6 +11,7 @@ from typing import Any
 from otoscope.adapters.audio import load_audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Model
+from otoscope.adapters.registry import name_of
 from otoscope.console import bar
 from otoscope.explainers.explain import asked, explain
 from otoscope.explainers.makers import find_maker
@@ -168,7 +169,7 @@ def _one(
             settings=settings,
             seed=run.seed,
             batch_size=run.batch_size,
-            name=Path(run.model).stem if run.model.endswith(".toml") else run.model,
+            name=name_of(run.model),
             progress=progress,
         )
     folder = run.out / result_folder(explanation, audio.name)

@@ -129,3 +129,11 @@ def test_an_unknown_kind_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_device_that_is_not_here_is_refused(device: str) -> None:
     with pytest.raises(OtoscopeError, match=f"device '{device}' cannot be used here.*use --device cpu"):
         registry.load_model("harmonics", device=device)
+
+
+def test_a_model_is_called_by_its_card_its_folder_or_its_short_name(tmp_path: Path) -> None:
+    assert registry.name_of("harmonics") == "harmonics"
+    assert registry.name_of(str(card(tmp_path, GOOD.replace('"x"', '"my tagger"')))) == "my tagger"
+    assert registry.name_of(str(tmp_path)) == "my tagger"
+    (tmp_path / "ast-small").mkdir()
+    assert registry.name_of(str(tmp_path / "ast-small") + "/") == "ast-small"
