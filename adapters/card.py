@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.labels import MAX_BYTES, MAX_LABELS, read_labels
 from otoscope.adapters.model import Output, Pool, Returns
 from otoscope.adapters.safety import clean_text, inside
 from otoscope.adapters.tables import build, schema
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from otoscope.adapters.hearing import Hearing
 
 SECTIONS = ("model", "input", "data", "measured", "licence")
-MAX_BYTES = 1_000_000
-MAX_LABELS = 100_000
 STATED = ("n_fft", "hop_length")
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -145,7 +144,7 @@ class Card:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, checked."""
         given = self.model.labels
-        names = list(given) if isinstance(given, tuple) else _read_labels(self.file(given))
+        names = list(given) if isinstance(given, tuple) else read_labels(self.file(given))
         names = self._told(lambda: [clean_text(name, "a label") for name in names])
         if not 1 <= len(names) <= MAX_LABELS:
             raise OtoscopeError(f"{self.path}: has {len(names)} labels; name 1 to {MAX_LABELS}")
@@ -219,26 +218,6 @@ def _package(name: str) -> Any:
     if found is None or not found.submodule_search_locations:
         raise OtoscopeError(f"package {name!r} is not installed; run: pip install {name.replace('_', '-')}")
     return found
-
-
-def _read_labels(path: Path) -> list[str]:
-    """Read a file of labels: one a line, or the column of a CSV file."""
-    import csv
-
-    if path.stat().st_size > MAX_BYTES:
-        raise OtoscopeError(f"{path}: is too large for a list of labels ({path.stat().st_size} bytes)")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OtoscopeError(f"{path}: is no text in UTF-8; give one label a line") from None
-    if path.suffix != ".csv":
-        return [line for line in text.splitlines() if line.strip()]
-    rows = [row for row in csv.reader(text.splitlines()) if row]
-    header = rows[0] if rows else []
-    column = next((header.index(name) for name in ("display_name", "label") if name in header), len(header) - 1)
-    if any(len(row) != len(header) for row in rows):
-        raise OtoscopeError(f"{path}: its rows differ in length; give one label a row, under a header")
-    return [row[column] for row in rows[1:]]
 
 
 def sha256_of(path: Path) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from otoscope.adapters.card import MAX_BYTES, sha256_of
+from otoscope.adapters.card import sha256_of
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.labels import MAX_BYTES
 from otoscope.adapters.ports import Port
 from otoscope.adapters.safety import clean_text, sniff
 
@@ -96,7 +97,8 @@ def _ports(path: Path, kind: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 def _labels(path: Path, outputs: tuple[Port, ...]) -> tuple[str, str]:
     """Take a file of labels beside the model that has one for each output, else number them or ask for a file."""
     size = outputs[0].shape[-1] if outputs and outputs[0].shape else None
-    for file in sorted([*path.parent.glob("*.txt"), *path.parent.glob("*.csv")]):
+    files = [*path.parent.glob("*.txt"), *path.parent.glob("*.csv")]
+    for file in sorted(files, key=lambda file: (not file.name.startswith(path.stem), file.name)):
         if file.stat().st_size <= MAX_BYTES:
             lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
             if len(lines) - (file.suffix == ".csv") == size:

@@ -61,7 +61,7 @@ HARMLESS = re.compile(
 ONNX = {1: 0, 5: 0} | dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), 2)  # wire types of ModelProto's fields
 STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 CALLS = {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
-_BROKEN = (OSError, EOFError, ValueError, LookupError, ArithmeticError, MemoryError, RuntimeError)
+_BROKEN = (OSError, EOFError, ValueError, LookupError, ArithmeticError, MemoryError, RuntimeError, Warning)
 BROKEN = (*_BROKEN, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # what hostile bytes raise
 
 
@@ -201,8 +201,14 @@ def _walk(data: bytes, budget: _Budget, start: int = 0) -> _Walk:
     """Walk along a pickle, without executing it."""
     stream, walk, stack, memo = io.BytesIO(data), _Walk(), list[object](), dict[object, object]()
     stream.seek(start)
+    frame = 0
     try:
-        for opcode, arg, _ in pickletools.genops(stream):
+        for opcode, arg, at in pickletools.genops(stream):
+            if (at or 0) < frame < stream.tell() + (opcode.name == "FRAME"):
+                walk.names[UNRESOLVED] = None  # across the end of a frame the C machine goes on elsewhere
+                walk.calls = True
+            if opcode.name == "FRAME":
+                frame = stream.tell() + int(arg or 0)
             budget.opcodes -= 1
             if budget.opcodes < 0 or len(walk.names) >= MAX_NAMES:
                 walk.cut = True

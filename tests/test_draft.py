@@ -73,8 +73,9 @@ def test_labels_beside_the_file_are_found_and_many_are_asked_for(tmp_path: Path)
     path = onnx_file(tmp_path / "net.onnx", ["n", 16000], classes=30)
     assert tomllib.loads(draft(path))["model"]["labels"] == "net.labels.txt"
     (tmp_path / "notes.txt").write_text("one\ntwo\n")
-    (tmp_path / "names.csv").write_text("index,label\n" + "".join(f"{i},name {i}\n" for i in range(30)))
-    assert tomllib.loads(draft(path))["model"]["labels"] == "names.csv"
+    (tmp_path / "a.labels.txt").write_text("\n".join(f"other {i}" for i in range(30)))
+    (tmp_path / "net.labels.csv").write_text("index,label\n" + "".join(f"{i},name {i}\n" for i in range(30)))
+    assert tomllib.loads(draft(path))["model"]["labels"] == "net.labels.csv"
     (tmp_path / "net.toml").write_text(draft(path))
     assert read_card(tmp_path / "net.toml").labels[7] == "name 7"
 

@@ -132,8 +132,21 @@ def test_a_difference_above_the_tolerance_goes_back_to_the_waveform(monkeypatch:
     assert got.route == "waveform"
     assert got.difference is not None
     assert got.difference >= 0
-    assert got.n_calls == len(masks) + 32
+    assert got.n_calls == len(masks) + 16 * (1 + len(routes.LIMITS))
     np.testing.assert_allclose(got.scores, waveform_scorer(model, parts)(masks), atol=1e-6)
+
+
+def test_a_model_that_hears_far_below_its_loudest_cell_takes_the_finer_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decibels with a range of 100 dB and a steep network: leaving out faint cross-energies would show."""
+    model, parts = asked(front_end=front_end(compression="decibels", floor=-120.0, top=100.0))
+    masks = masks_for(parts)
+    both = [bands_scorer(model.spectrogram, parts, limits)(masks) for limits in routes.LIMITS]
+    away = [float(np.abs(scores - waveform_scorer(model, parts)(masks)).max()) for scores in both]
+    assert away[1] < away[0] / 2
+    monkeypatch.setattr(routes, "TOLERANCE", (away[0] + away[1]) / 2)
+    got = score_masks(model, parts, masks)
+    assert got.route == "bands"
+    np.testing.assert_allclose(got.scores, both[1], atol=1e-9)
 
 
 def test_a_model_that_breaks_its_promise_is_found_out() -> None:

@@ -1,0 +1,328 @@
+"""Folders of transformers one does not trust, or that are broken: one line that names the fault, and nothing runs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from otoscope.adapters.card import read_card, write_card
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.loading import Loading
+from otoscope.adapters.registry import load_model
+from otoscope.adapters.transformers_model import from_card, from_folder
+from tests.builders import music
+from tests.hf_models import LABELS, build
+
+transformers: Any = pytest.importorskip("transformers")
+
+RATE = 16_000
+SOUND = music(seconds=0.5, rate=RATE)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("whole") / "model", "wav2vec2")
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """Copy a folder that may then be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "model"))
+
+
+def edit(file: Path, *without: str, **changes: Any) -> None:
+    table = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in {**table, **changes}.items() if key not in without}))
+
+
+def config(*without: str, **changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "config.json", *without, **changes)
+
+
+def heard(*without: str, **changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "preprocessor_config.json", *without, **changes)
+
+
+def write(name: str, data: bytes) -> Callable[[Path], None]:
+    return lambda folder: void((folder / name).write_bytes(data))
+
+
+def void(_result: object) -> None:
+    """Drop a result."""
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def cut(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def without_head(folder: Path) -> None:
+    transformers.Wav2Vec2ForCTC.from_pretrained(folder).save_pretrained(folder)
+
+
+def shards(name: str) -> Callable[[Path], None]:
+    def split(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"classifier.bias": name}}))
+
+    return split
+
+
+def other_kind(folder: Path) -> None:
+    transformers.BertConfig(hidden_size=8).save_pretrained(folder)
+
+
+NAMES = {"0": "calm", "1": "tense"}
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no config": (remove("config.json"), "holds no config.json; give the folder"),
+    "no JSON": (write("config.json", b"{"), r"config.json: is no valid JSON \("),
+    "no text": (write("config.json", b"\xff\xfe\x00"), r"config.json: is no valid JSON \("),
+    "a list": (write("config.json", b"[]"), "config.json: holds no settings but list"),
+    "deep": (write("config.json", b"[" * 200_000), "config.json: is no valid JSON"),
+    "huge file": (write("config.json", b" " * (17 << 20)), "config.json: is too large for settings"),
+    "huge number": (config(hidden_size=10**30), "config.json: holds the number"),
+    "not a number": (heard(padding_value=float("nan")), "preprocessor_config.json: holds the number inf"),
+    "no preprocessor": (remove("preprocessor_config.json"), "holds no preprocessor_config.json, which says how"),
+    "no weights": (remove("model.safetensors"), "holds neither model.safetensors nor pytorch_model.bin"),
+    "half the weights": (cut, "model.safetensors"),
+    "other weights": (write("model.safetensors", b"PK\x03\x04"), "model.safetensors"),
+    "unfitting weights": (config(hidden_size=16), "transformers .* cannot load it|lack"),
+    "no head": (without_head, r"its weights lack classifier.bias and 3 more.*saved as Wav2Vec2ForCTC"),
+    "unknown type": (config(model_type="wav3vec"), "knows no model_type 'wav3vec'"),
+    "no type": (config("model_type"), "knows no model_type None"),
+    "strange type": (config(model_type=["x"]), "knows no model_type"),
+    "no audio": (other_kind, "bert models classify no audio; give one of audio-spectrogram-transformer, data2vec"),
+    "one label twice": (config(id2label={"0": "a", "1": "a", "2": "b"}), "two labels are called 'a'"),
+    "a gap in the labels": (config(id2label={"0": "a", "2": "b"}), "id2label must name the classes 0, 1, 2"),
+    "markup": (config(id2label={"0": "<script>", "1": "a", "2": "b"}), "a label .* holds markup"),
+    "other number of labels": (config(id2label=NAMES, label2id={"calm": 0, "tense": 1}), "cannot load it|lack"),
+    "impossible settings": (config(num_attention_heads=7), "cannot load it"),
+    "other extractor": (
+        lambda folder: void(transformers.WhisperFeatureExtractor().save_pretrained(folder)),
+        "its network does not take what its feature extractor makes|cannot load it",
+    ),
+    "no rate": (heard(sampling_rate="fast"), "its feature extractor states no sampling_rate"),
+    "strange rate": (heard(sampling_rate=3), "its network does not take what its feature extractor makes .rate must"),
+    "quantised": (config(quantization_config={"bits": 4}), "quantization_config is set: the model is quantised"),
+    "other file": (config(transformers_weights="../x.safetensors"), "transformers_weights is set"),
+    "kernel": (config(attn_implementation="some/kernel"), "attn_implementation names code on the network"),
+    "strange code": (config(auto_map="x"), "would run code from the model's folder .x.; a type that"),
+    "shard outside": (shards("../x.safetensors"), "names '../x.safetensors', which is no file beside it"),
+    "shard missing": (shards("x.safetensors"), "x.safetensors: no such file"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_broken_is_told_in_one_line(damage: str, folder: Path) -> None:
+    spoil, match = DAMAGES[damage]
+    spoil(folder)
+    with pytest.raises(OtoscopeError, match=match) as caught:
+        from_folder(folder, Loading())
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_an_adapter_beside_the_weights_is_not_loaded(folder: Path, whole: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/where"}))
+    expected = from_folder(whole, Loading()).predict(SOUND[None])
+    np.testing.assert_array_equal(from_folder(folder, Loading()).predict(SOUND[None]), expected)
+
+
+def as_pickled(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    return state
+
+
+def test_a_checkpoint_of_tensors_needs_no_trust(folder: Path, whole: Path) -> None:
+    torch.save(as_pickled(folder), folder / "pytorch_model.bin")
+    model = from_folder(folder, Loading())
+    np.testing.assert_array_equal(model.predict(SOUND[None]), from_folder(whole, Loading()).predict(SOUND[None]))
+
+
+def test_shards_are_read(folder: Path, whole: Path) -> None:
+    transformers.Wav2Vec2ForSequenceClassification.from_pretrained(folder).save_pretrained(
+        folder, max_shard_size="20KB"
+    )
+    if (folder / "model.safetensors").exists():
+        (folder / "model.safetensors").unlink()
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    model = from_folder(folder, Loading())
+    np.testing.assert_array_equal(model.predict(SOUND[None]), from_folder(whole, Loading()).predict(SOUND[None]))
+
+
+RAN: list[str] = []
+
+
+class Evil:
+    """What a pickle may do."""
+
+    def __reduce__(self) -> Any:
+        """Run something when unpickled."""
+        return RAN.append, ("ran",)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_pickle_that_would_run_something_is_refused(plain: bool, folder: Path) -> None:
+    state = {**as_pickled(folder), "classifier.bias": Evil()}
+    file = folder / "pytorch_model.bin"
+    if plain:
+        file.write_bytes(pickle.dumps(state))
+    else:
+        torch.save(state, file)
+    RAN.clear()
+    with pytest.raises(OtoscopeError, match=r"pytorch_model.bin: .*would run code from it \(.*say --trust"):
+        from_folder(folder, Loading())
+    assert not RAN
+
+
+OWN_CODE = """
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+import pathlib
+pathlib.Path(__file__).with_name("ran").touch()
+class OwnConfig(Wav2Vec2Config):
+    model_type = "own"
+class OwnModel(Wav2Vec2ForSequenceClassification):
+    config_class = OwnConfig
+"""
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "processor_config.json"])
+def test_code_from_the_folder_needs_trust(name: str, folder: Path) -> None:
+    (folder / "own.py").write_text("raise SystemExit('ran')")
+    own = {"auto_map": {"AutoConfig": "own.OwnConfig", "AutoFeatureExtractor": "own.OwnEar"}}
+    if name == "processor_config.json":
+        (folder / name).write_text(json.dumps({"feature_extractor": own}))
+    else:
+        edit(folder / name, **own)
+    with pytest.raises(OtoscopeError, match=rf"/{name}: would run code from the model's folder \(.*own.OwnEar.*trust"):
+        from_folder(folder, Loading())
+
+
+def test_code_from_the_folder_runs_for_those_who_trust_it(
+    folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = tmp_path / "modules"
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(modules))
+    monkeypatch.syspath_prepend(str(modules))
+    (folder / "own.py").write_text(OWN_CODE)
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModelForAudioClassification": "own.OwnModel"}
+    edit(folder / "config.json", model_type="own", auto_map=auto_map)
+    with pytest.raises(OtoscopeError, match="say --trust"):
+        from_folder(folder, Loading())
+    assert not list(modules.rglob("ran"))
+    model = from_folder(folder, Loading(trust=True))
+    assert list(modules.rglob("ran"))
+    assert model.no_gradients == "no front end in torch is known for own models"
+    expected = from_folder(whole, Loading()).predict(SOUND[None])
+    np.testing.assert_allclose(model.predict(SOUND[None]), expected, atol=1e-5)
+
+
+def test_nothing_is_fetched_and_nothing_is_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    log = transformers.utils.logging
+    before = log.get_verbosity(), log.is_progress_bar_enabled()
+    from_folder(folder, Loading())
+    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_precision_is_heard_in_single(folder: Path) -> None:
+    model = transformers.Wav2Vec2ForSequenceClassification.from_pretrained(folder)
+    model.half().save_pretrained(folder)
+    loaded = from_folder(folder, Loading())
+    network: Any = loaded.network
+    assert {weights.dtype for weights in network.parameters()} == {torch.float32}
+    assert np.isfinite(loaded.predict(SOUND[None])).all()
+
+
+def test_weights_that_are_left_over_are_noted(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    save_file({**state, "extra.weight": torch.ones(2)}, folder / "model.safetensors", {"format": "pt"})
+    assert any("extra.weight" in note for note in from_folder(folder, Loading()).notes)
+
+
+def test_the_fingerprint_knows_weights_and_settings(folder: Path, whole: Path, tmp_path: Path) -> None:
+    first = from_folder(whole, Loading()).fingerprint
+    assert from_folder(folder, Loading()).fingerprint == first
+    edit(folder / "config.json", transformers_version="0", _name_or_path="elsewhere")
+    assert from_folder(folder, Loading()).fingerprint == first
+    edit(folder / "config.json", num_attention_heads=4)  # the same weights, another network
+    assert from_folder(folder, Loading()).fingerprint != first
+    assert from_folder(build(tmp_path / "other", "wav2vec2", seed=1), Loading()).fingerprint != first
+
+
+def test_an_extractor_inside_a_processor_is_found(folder: Path, whole: Path) -> None:
+    table = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"feature_extractor": {**table, "do_normalize": True}}))
+    assert from_folder(folder, Loading()).hearing.normalise == "standard"
+    assert from_folder(whole, Loading()).hearing.normalise == "none"
+
+
+# Cards.
+
+
+def card(folder: Path, model: dict[str, Any] | None = None, **tables: Any) -> Any:
+    about = {"name": "small", "kind": "transformers", "path": folder.name, "labels": ["x", "y", "z"], **(model or {})}
+    path = folder.parent / "small.toml"
+    write_card(path, {"model": about, **tables})
+    return read_card(path)
+
+
+def test_a_card_names_the_classes(folder: Path, whole: Path) -> None:
+    model = from_card(card(folder, input={"rate": RATE}), Loading())
+    assert model.labels == ("x", "y", "z")
+    assert model.output == "softmax"
+    np.testing.assert_array_equal(model.predict(SOUND[None]), from_folder(whole, Loading()).predict(SOUND[None]))
+    assert load_model(str(folder.parent / "small.toml")).labels == ("x", "y", "z")
+    assert load_model(str(folder)).labels == LABELS
+
+
+def test_a_card_may_state_the_output_else_the_folder_does(folder: Path) -> None:
+    edit(folder / "config.json", problem_type="multi_label_classification")
+    assert from_card(card(folder), Loading()).output == "sigmoid"
+    assert from_card(card(folder, {"output": "softmax"}), Loading()).output == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("model", "tables", "match"),
+    [
+        ({"labels": ["x", "y"]}, {}, r"small.toml: names 2 labels, .*config.json has 3"),
+        ({}, {"input": {"rate": 22_050}}, r"small.toml: \[input\] rate is 22050 Hz, .* hears 16000 Hz"),
+        ({}, {"input": {"rate": RATE, "n_samples": 5}}, r"small.toml: \[input\] n_samples: the folder says itself"),
+        ({"settings": {"layer": "x"}}, {}, r"small.toml: \[model.settings\]: unknown key 'layer'"),
+        ({"pool": "mean"}, {}, "leave out answer and pool"),
+        ({"path": "model/config.json"}, {}, "config.json: is no folder; let path name the folder"),
+        ({"path": "../model"}, {}, "climbs out of the card's folder"),
+    ],
+)
+def test_a_card_that_contradicts_the_folder_is_refused(
+    model: dict[str, Any], tables: dict[str, Any], match: str, folder: Path
+) -> None:
+    with pytest.raises(OtoscopeError, match=match):
+        from_card(card(folder, model, **tables), Loading())
