@@ -164,14 +164,15 @@ def wrap(
             raise unknown(name, value, known)
     torch = sys.modules.get("torch")  # whoever made a module has imported torch
     is_module = torch is not None and isinstance(thing, torch.nn.Module)
-    if is_module or front_end is not None or hearing is not None or returns == "logits":
+    if is_module or front_end is not None or hearing is not None:
         from otoscope.adapters.hearing import Hearing
 
         heard = hearing or Hearing(rate, n_samples, front_end=front_end)
         network = thing if is_module else _on_arrays(thing)
         return _wrap_network(network, heard, labels, output, returns or ("logits" if is_module else "scores"), device)
-    names, kind = _judge(thing, rate, labels, n_samples, output)
-    return CallableModel(thing, rate=rate, labels=names, n_samples=n_samples, output=kind)
+    returns = returns or "scores"
+    names, kind = _judge(thing, rate, labels, n_samples, output or ("softmax" if returns == "logits" else None))
+    return CallableModel(thing, rate=rate, labels=names, n_samples=n_samples, output=kind, returns=returns)
 
 
 def _sizes(

@@ -24,7 +24,7 @@ from otoscope.adapters.windows import Windowed
 from otoscope.explainers import grid
 from otoscope.explainers.explanation import Outcome, lay_cells
 from otoscope.explainers.makers import cut
-from otoscope.explainers.methods import Request, all_methods, method
+from otoscope.explainers.methods import Request, fitting_black_boxes, method, refuse_black_box
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Floats, Target
 
@@ -81,13 +81,12 @@ def find_layer(model: Windowed, name: str | None) -> CamLayer:
     OtoscopeError
         If the model has no gradients or no fitting layer, naming the methods that fit.
     """
-    fitting = ", ".join(other for other, entry in all_methods().items() if not entry.white_box)
-    if model.gradients is None:
-        why = getattr(model.model, "no_gradients", "this model offers no gradients")
-        raise OtoscopeError(f"{why}, so Grad-CAM cannot explain it; use {fitting}")
-    layers = model.gradients.layers()
+    refuse_black_box("gradcam", model.model)
+    layers = model.gradients.layers() if model.gradients is not None else ()
     if not layers:
-        raise OtoscopeError(f"this model has no layer with a time axis for Grad-CAM; use {fitting}")
+        raise OtoscopeError(
+            f"this model has no layer with a time axis for Grad-CAM to look at; use {fitting_black_boxes()}"
+        )
     if name is None:
         return layers[0]
     for layer in layers:

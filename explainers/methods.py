@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.model import Model, capability
 from otoscope.adapters.plugins import points, registered, told
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.combs import HALF_WIDTH, N_HARMONICS, OCTAVES
@@ -162,6 +163,18 @@ def all_methods() -> dict[str, Method]:
 def find_method(name: str) -> Method:
     """Find a method by name, ours or a plug-in's."""
     return registered(name, all_methods(), GROUP, "method")
+
+
+def refuse_black_box(name: str, model: Model) -> None:
+    """Raise an error where a method needs gradients that a model does not offer, naming the methods that fit."""
+    if find_method(name).white_box and capability(model, "gradients") is None:
+        why = getattr(model, "no_gradients", "this model offers no gradients")
+        raise OtoscopeError(f"{why}, so {name} cannot explain it; use {fitting_black_boxes()}")
+
+
+def fitting_black_boxes() -> str:
+    """List the methods that need no more than `predict`."""
+    return ", ".join(name for name, entry in all_methods().items() if not entry.white_box)
 
 
 def method_summaries() -> dict[str, str]:

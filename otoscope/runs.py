@@ -15,7 +15,7 @@ from otoscope.adapters.registry import name_of
 from otoscope.console import bar
 from otoscope.explainers.explain import asked, explain
 from otoscope.explainers.makers import find_maker
-from otoscope.explainers.methods import Settings, all_methods, changed, find_method
+from otoscope.explainers.methods import Settings, all_methods, changed, find_method, refuse_black_box
 from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.store import read_document, result_folder, save, to_document
 from otoscope.explainers.targets import resolve_target
@@ -108,6 +108,8 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
     for target in run.targets:
         if target != "top" or model.output == "regression":
             resolve_target(target, model.labels, model.output)
+    for name in run.methods:
+        refuse_black_box(name, model)
     clear(run.out)
     results, failed = [], []
     done = _done(run) if run.resume else {}

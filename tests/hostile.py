@@ -62,13 +62,14 @@ def evasive_pickles(marker: Path) -> dict[str, bytes]:
     """Pickles that hide what they call from a reader who only looks for ``os.system``; each of them runs."""
     shell = b"cposix\nsystem\n" + command(marker)
     text = f"touch {marker}".encode()
+    by_hand = b"cposix\nsystem\n(S'" + text + b"'\ntR."
     by_memo = b"\x8c\x06system\x940\x8c\x05posix\x940h\x01h\x00\x93"
     made = b"\x8c\x05posix\x85R\x8c\x06system\x93"
     # Across the end of a frame of two bytes the C machine skips the second when it reads a file: a string of one
     # character there, a long one that swallows the call for `pickletools`.
-    framed = b"\x80\x04\x95" + struct.pack("<Q", 2) + b"X\xff" + b"\1\0\0\0a0" + (shell[:-1] + b".").ljust(511, b".")
+    framed = b"\x80\x04\x95" + struct.pack("<Q", 2) + b"X\xff" + (b"\1\0\0\0a0" + by_hand).ljust(999, b".")
     return {
-        "protocol 0 by hand": b"cposix\nsystem\n(S'" + text + b"'\ntR.",
+        "protocol 0 by hand": by_hand,
         "inst": b"(S'" + text + b"'\niposix\nsystem\n.",
         "names by the memo": b"\x80\x04" + by_memo + command(marker),
         "names by put and get": b"\x80\x04"

@@ -286,3 +286,33 @@ def test_models_and_methods_have_one_line_each() -> None:
     told = run("methods").stdout
     for word in ("lime", "occlusion", "gradcam", "superpixels", "hpss", "harmonic", "grid"):
         assert word in told
+
+
+def test_a_method_that_does_not_fit_the_model_is_refused_before_any_work(tone: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("def predict(x):\n    return abs(x).mean(1, keepdims=True)\n")
+    card = tmp_path / "card.toml"
+    about = '[model]\nname = "loud"\nkind = "python"\nlabels = ["loud"]\noutput = "regression"\n'
+    card.write_text(about + '[model.settings]\nfunction = "net.py:predict"\n[input]\nrate = 8000\n')
+    options = ["--model", card, "--trust", "--out", tmp_path / "out", *QUICK]
+    refused = run("explain", tone, "--method", "lime", "--method", "gradcam", *options)
+    assert_refused(refused, "gradcam cannot explain it; use lime, occlusion", out=tmp_path / "out")
+    told = run("explain", tone, "--method", "lime", *options)
+    assert told.exit_code == 0
+    assert "loud, lime" in told.stdout
+
+
+def test_the_doctor_ends_with_3_where_a_check_fails(tmp_path: Path, tone: Path) -> None:
+    (tmp_path / "net.py").write_text("import random\ndef predict(x):\n    return x[:, :2] * 0 + random.random()\n")
+    card = tmp_path / "card.toml"
+    card.write_text(
+        '[model]\nname = "dice"\nkind = "python"\nlabels = ["a", "b"]\noutput = "sigmoid"\n'
+        '[model.settings]\nfunction = "net.py:predict"\n[input]\nrate = 8000\nn_samples = 8000\n'
+    )
+    sick = run("doctor", tone, "--model", card, "--trust")
+    assert sick.exit_code == 3
+    assert any(line.startswith("FAIL  determinism") for line in sick.stdout.splitlines())
+    told = json.loads(run("doctor", "--model", card, "--trust", "--json").stdout)
+    assert told["failed"] is True
+    assert {"check", "status", "measured", "meaning"} <= set(told["findings"][0])
+    assert run("doctor", "--model", "harmonics", "--verbose").exit_code == 0
+    assert_refused(run("doctor", "--model", card), "--trust")

@@ -239,7 +239,7 @@ def test_brightness_is_the_mean_of_the_rectified_map_scaled_to_its_maximum(cells
 
 
 def test_models_without_gradients_are_told_what_fits() -> None:
-    with pytest.raises(OtoscopeError, match=r"offers no gradients.*use lime, occlusion"):
+    with pytest.raises(OtoscopeError, match=r"offers no gradients.*so gradcam cannot explain it; use lime, occlusion"):
         gradcam(request(Function(loudness), SAMPLES))
 
 

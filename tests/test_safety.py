@@ -179,6 +179,19 @@ def test_a_member_with_a_strange_directory_is_refused(tmp_path: Path, at: int, v
     assert "has a member m that" in refusal(written(tmp_path / "b.zip", data))
 
 
+def test_a_packed_member_larger_than_its_archive_is_refused(tmp_path: Path) -> None:
+    data = bytearray(hostile.write_zip(tmp_path / "a.zip", ("m", hostile.deflated(b"hello"), 5)).read_bytes())
+    data[data.index(b"PK\1\2") + 21] = 9
+    assert "lies about its size" in refusal(written(tmp_path / "b.zip", data))
+
+
+def test_an_archive_of_more_than_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hostile.zip_with(tmp_path / "a.zip", {"a": bytes(600), "b": bytes(600)})
+    assert sniff(path) == Found("zip")
+    monkeypatch.setattr("otoscope.adapters.safety.MAX_UNPACKED", 1000)
+    assert "2 members that unpack to 1200 bytes" in refusal(path)
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -214,6 +227,19 @@ def test_a_pickle_that_is_a_safetensors_file_too_is_a_pickle(tmp_path: Path) -> 
     both = evil.ljust(8 + int.from_bytes(evil[:8], "little") - 1) + b"}"
     assert sniff(written(tmp_path / "a", both.replace(b"posix", b"p\xff\xff\xffx"))) == Found("safetensors")
     assert sniff(written(tmp_path / "a", both)) == Found("pickle", ("posix.system",))
+
+
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x480])
+def test_a_safetensors_header_that_begins_like_a_pickle_is_none(tmp_path: Path, length: int) -> None:
+    header = b'{"__metadata__":{}}'.ljust(length)
+    assert sniff(written(tmp_path / "a", struct.pack("<Q", length) + header)) == Found("safetensors")
+
+
+def test_weights_that_begin_like_a_pickle_are_weights(tmp_path: Path) -> None:
+    members = {"m/data.pkl": pickle.dumps({}, protocol=2), "m/data/0": b"\x80\x02\xff\xff"}
+    assert sniff(hostile.zip_with(tmp_path / "a.pt", members)) == Found("torch")
+    members.pop("m/data.pkl")
+    assert sniff(hostile.zip_with(tmp_path / "a.zip", members)) == Found("pickle", (f"{UNRESOLVED} in m/data/0",))
 
 
 def test_opcodes_without_end_are_never_harmless(tmp_path: Path) -> None:
@@ -326,6 +352,8 @@ def test_real_models_are_recognised(name: str, tmp_path: Path) -> None:
         (b"x^2 + y", "text"),
         (b"\xff\xfe\0\1", "unknown"),
         (b"\x1f\x8b\x08\0", "unknown"),
+        (b":\0", "unknown"),
+        (b"\x08\x08:\0", "onnx"),
         (b"\x89HDF\r\n\x1a\n", "hdf5"),
         (pickle.dumps({"a": 1}, protocol=0), "pickle"),
         (pickle.dumps({"a": 1}, protocol=4), "pickle"),
