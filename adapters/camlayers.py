@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import CamLayer, Floats
 from otoscope.adapters.probing import PROBE_SECONDS, Seen, is_convolution, look, number, probing_sounds, with_gradient
 
@@ -72,6 +73,34 @@ def tapped(
             handle.remove()
 
     return CamLayer(name, tap, band_edges=band_edges, frames=frames, watch=watch)
+
+
+def declared_layer(model: NetworkModel, name: str, axes: tuple[str, ...]) -> CamLayer:
+    """Make a layer whose axes somebody knows.
+
+    Parameters
+    ----------
+    model : NetworkModel
+    name : str
+        As in ``network.named_modules()``.
+    axes : tuple of str
+        Of its output: ``items`` first, then ``frames`` and, where it has one, ``bands`` (from low to high); the others,
+        e.g. ``channels``, hold channels.
+
+    Raises
+    ------
+    OtoscopeError
+        If there is no such layer, or no axis is time.
+    """
+    modules = dict(model.network.named_modules())
+    if name not in modules:
+        raise unknown("layer", name, [one for one in modules if one])
+    if axes[:1] != ("items",) or axes.count("frames") != 1 or axes.count("bands") > 1:
+        raise OtoscopeError(f"axes of a layer begin with items and hold frames once, got {', '.join(axes)}")
+    frequency = axes.index("bands") if "bands" in axes else None
+    arrange, restore = _views(len(axes), axes.index("frames"), frequency, upside_down=False)
+    edges = model.hearing.front_end.edges if frequency is not None and model.hearing.front_end is not None else None
+    return tapped(name, modules[name], arrange, restore, band_edges=edges)
 
 
 def find_layers(model: NetworkModel) -> tuple[CamLayer, ...]:

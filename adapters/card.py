@@ -2,13 +2,14 @@
 
 ``[model]`` (`About`) says what it is and which file holds it; ``[model.settings]`` is for its kind; ``[input]``
 (`otoscope.adapters.hearing.Hearing`) says how it hears; ``[data]`` and ``[measured]`` are free, ``[licence]`` holds
-texts. `kind` names the loader, found among the entry points ``otoscope.kinds``. Unknown keys are errors; `card_schema`
-publishes the rules as JSON Schema. A card never grants trust: one that holds ``trust`` is an error.
+texts. `kind` names the loader, found among the entry points ``otoscope.kinds``. Unknown keys are errors;
+`otoscope.adapters.card_schema` publishes the rules. A card never grants trust: one that holds ``trust`` is an error.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.labels import MAX_BYTES, MAX_LABELS, read_labels
 from otoscope.adapters.model import Output, Pool, Returns
 from otoscope.adapters.safety import clean_text, inside
-from otoscope.adapters.tables import build, schema
+from otoscope.adapters.tables import build
 
 if TYPE_CHECKING:
     from otoscope.adapters.hearing import Hearing
 
 SECTIONS = ("model", "input", "data", "measured", "licence")
+MAX_DOTS = 50
+TOKEN = re.compile(r"""[\w-]++|"[^"\n]*+"|'[^'\n]*+'|[ \t]++|.|\n""")
 STATED = ("n_fft", "hop_length")
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -196,7 +199,7 @@ def _hearing(cls: type[Hearing], table: Mapping[str, Any]) -> Hearing:
     """Build ``[input]``; the front end hears at the model's own rate."""
     from otoscope.adapters.frontend import FrontEnd
 
-    if not isinstance(table.get("front_end", {}), Mapping) or "front_end" not in table or "rate" not in table:
+    if not isinstance(table.get("front_end"), Mapping) or not isinstance(table.get("rate"), int):
         return build(cls, table, "[input]")
     _explicit(table["front_end"])
     front_end = build(FrontEnd, table["front_end"], "[input.front_end]", rate=table["rate"])
@@ -247,7 +250,10 @@ def read_card(path: str | Path) -> Card:
     if path.stat().st_size > MAX_BYTES:
         raise OtoscopeError(f"{path}: is too large for a model card ({path.stat().st_size} bytes)")
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if _longest_key(text) > MAX_DOTS:  # the parser takes quadratic time over these
+            raise OtoscopeError(f"{path}: holds a key of more than {MAX_DOTS} parts; no key of a card has as many")
+        tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OtoscopeError(f"{path}: is no valid TOML ({error}); correct it") from None
     strange = [key for key in tables if key not in SECTIONS]
@@ -263,32 +269,24 @@ def read_card(path: str | Path) -> Card:
     return card
 
 
+def _longest_key(text: str) -> int:
+    """Count the dots of the longest dotted key."""
+    longest = dots = 0
+    for token in TOKEN.findall(text):
+        if token == ".":
+            dots += 1
+            longest = max(longest, dots)
+        elif not (token[0].isalnum() or token[0] in "\"'_- \t"):
+            dots = 0
+    return longest
+
+
 def _trusting(table: Mapping[str, Any], place: str) -> str | None:
     """Find the table that would grant trust, however deep."""
     if "trust" in table:
         return place
     inner = [_trusting(value, f"{place}.{key}") for key, value in table.items() if isinstance(value, Mapping)]
     return next((found for found in inner if found), None)
-
-
-def card_schema() -> dict[str, Any]:
-    """Publish the rules of a card as JSON Schema; what a kind's own ``settings`` may hold is told by its loader."""
-    from otoscope.adapters.hearing import Hearing
-
-    free = {"type": "object"}
-    heard = schema(Hearing)
-    front_end = heard["properties"]["front_end"]
-    del front_end["properties"]["rate"]
-    front_end["required"] = ["stft"]
-    front_end["properties"]["stft"]["required"] = list(STATED)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "otoscope model card",
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["model", "input"],
-        "properties": {"model": schema(About), "input": heard, "data": free, "measured": free, "licence": free},
-    }
 
 
 def write_card(path: str | Path, tables: Tables) -> None:

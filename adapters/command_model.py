@@ -32,7 +32,7 @@ from otoscope.adapters.card import Card
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.loading import Loading
 from otoscope.adapters.model import Float32, Floats
-from otoscope.adapters.wrap import CallableModel
+from otoscope.adapters.wrap import CallableModel, from_function
 
 GLANCE = 0.1  # seconds between looks at a program that runs
 TAIL = 4096  # bytes of its complaints that are looked at
@@ -72,6 +72,9 @@ class CommandSettings:
             raise OtoscopeError(f"concurrency must lie between 1 and 64, got {self.concurrency}")
 
 
+SETTINGS = (CommandSettings,)
+
+
 def from_card(card: Card, loading: Loading) -> CallableModel:
     """Make a model of the program that a card names; it is started at the first question.
 
@@ -81,18 +84,10 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
         If nobody allowed it to run.
     """
     card.refuse("pool", "path")
-    rate, n_samples = card.waveform()
+    rate, _ = card.waveform()
     settings = card.settings(CommandSettings)
     loading.run_code(card.path, f"the command {shlex.join(settings.command)!r:.300}")
-    return CallableModel(
-        Program(settings, card, rate),
-        rate=rate,
-        labels=card.labels,
-        n_samples=n_samples,
-        output=card.model.output,
-        returns=card.model.returns or "scores",
-        batch_size=loading.batch_size,
-    )
+    return from_function(card, loading, Program(settings, card, rate))
 
 
 class Program:

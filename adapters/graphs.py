@@ -251,26 +251,15 @@ def graph_model(card: Card, loading: Loading, graph: Graph, *, digest: str) -> N
     OtoscopeError
         If card and graph do not fit each other.
     """
-    from otoscope.adapters.network import NetworkModel
+    from otoscope.adapters.network import from_network
 
-    settings, about = card.settings(GraphSettings), card.model
-    network = GraphNetwork(graph, card.hearing, settings, answer=about.answer)
+    settings = card.settings(GraphSettings)
+    network = GraphNetwork(graph, card.hearing, settings, answer=card.model.answer)
     n_classes = network.answer.shape[-1] if len(network.answer.shape) > 1 else len(card.labels)
     if isinstance(n_classes, int) and n_classes != len(card.labels):
         raise OtoscopeError(f"the network gives {network.answer}, but the card names {len(card.labels)} labels")
-    return NetworkModel(
-        network,
-        card.hearing,
-        labels=card.labels,
-        output=about.output,
-        returns=about.returns or "scores",
-        answer=about.answer,
-        pool=about.pool,
-        device=loading.device,
-        batch_size=loading.batch_size,
-        digest=digest + json.dumps(asdict(settings), sort_keys=True),
-        notes=tuple(_notes(card, network)),
-    )
+    digest += json.dumps(asdict(settings), sort_keys=True)
+    return from_network(card, loading, network, returns="scores", digest=digest, notes=tuple(_notes(card, network)))
 
 
 def _notes(card: Card, network: GraphNetwork) -> Iterator[str]:

@@ -35,7 +35,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.http_line import MOVED, Line, Reply
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.model import Float32, Floats
-from otoscope.adapters.wrap import CallableModel
+from otoscope.adapters.wrap import CallableModel, from_function
 
 AGAIN = frozenset({429, 500, 502, 503, 504})
 MOST_MOVES = 3
@@ -107,6 +107,9 @@ class HttpSettings:
         return told
 
 
+SETTINGS = (HttpSettings,)
+
+
 def host_of(url: str) -> str:
     """Name the host of an address, the only part of it that is ever shown.
 
@@ -134,7 +137,7 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
         If nobody allowed the network, requests is not installed, or a header names a variable that is not set.
     """
     card.refuse("pool", "path")
-    rate, n_samples = card.waveform()
+    rate, _ = card.waveform()
     settings = card.settings(HttpSettings)
     sent, host = f"altered versions of your recording ({SPOKEN[settings.subtype]}, {rate} Hz)", host_of(settings.url)
     if not loading.allow_network:
@@ -145,16 +148,8 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
         )
     require("requests", "http")
     bare = "" if settings.url.startswith("https:") else ", not encrypted"
-    return CallableModel(
-        Service(settings, card, rate),
-        rate=rate,
-        labels=card.labels,
-        n_samples=n_samples,
-        output=card.model.output,
-        returns=card.model.returns or "scores",
-        batch_size=loading.batch_size,
-        notes=(f"{sent.replace('your', 'the')} were sent to host {host}{bare}",),
-    )
+    note = f"{sent.replace('your', 'the')} were sent to host {host}{bare}"
+    return from_function(card, loading, Service(settings, card, rate), notes=(note,))
 
 
 class Service:

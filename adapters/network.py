@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.frontend import FrontEnd
 from otoscope.adapters.hearing import Hearing, item_by_item
 from otoscope.adapters.model import BATCH_SIZE, CamLayer, Float32, Floats, Output, Pool, Returns, probe_fingerprint
+
+if TYPE_CHECKING:
+    from otoscope.adapters.card import Card
+    from otoscope.adapters.loading import Loading
 
 # Spectra and activations are far larger than waveforms: on a CPU a few items at a time stay in reach of its caches
 # and of the allocator's pools, which halves the time; a GPU wants many.
@@ -72,7 +76,7 @@ class NetworkModel:
     pool : {"mean", "max", "first", "last"}, optional
         How scores of several steps (n, n_steps, n_classes) become one.
     layers : callable, optional
-        Makes the `CamLayer` tuple from the network; found by probing where None.
+        Makes the `CamLayer` tuple from the model; found by probing where None.
     device : str
     batch_size : int
         Most items in memory at once.
@@ -92,7 +96,7 @@ class NetworkModel:
         returns: Returns = "logits",
         answer: str | int | None = None,
         pool: Pool | None = None,
-        layers: Callable[[Any], tuple[CamLayer, ...]] | None = None,
+        layers: Callable[[NetworkModel], tuple[CamLayer, ...]] | None = None,
         device: str = "cpu",
         batch_size: int = BATCH_SIZE,
         digest: str | None = None,
@@ -219,7 +223,7 @@ class NetworkModel:
     def layers(self) -> tuple[CamLayer, ...]:
         """List the layers fit for class activation maps, the best first."""
         if self._layers is not None:
-            return self._layers(self.network)
+            return self._layers(self)
         return self._found
 
     @cached_property
@@ -265,6 +269,34 @@ class NetworkModel:
             batch_size=self.batch_size,
             notes=self.notes,
         )
+
+
+def from_network(
+    card: Card,
+    loading: Loading,
+    network: Callable[[torch.Tensor], Any],
+    *,
+    returns: Returns,
+    layers: Callable[[NetworkModel], tuple[CamLayer, ...]] | None = None,
+    digest: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> NetworkModel:
+    """Join a network and what its card says of it; `returns` holds where the card says nothing."""
+    about = card.model
+    return NetworkModel(
+        network,
+        card.hearing,
+        labels=card.labels,
+        output=about.output,
+        returns=about.returns or returns,
+        answer=int(about.answer) if about.answer and about.answer.isdecimal() else about.answer,
+        pool=about.pool,
+        layers=layers,
+        device=loading.device,
+        batch_size=loading.batch_size,
+        digest=digest,
+        notes=notes,
+    )
 
 
 class NetworkSpectrogram:

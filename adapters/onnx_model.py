@@ -16,7 +16,7 @@ import numpy as np
 
 from otoscope.adapters.card import Card, sha256_of
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.graphs import graph_model
+from otoscope.adapters.graphs import GraphSettings, graph_model
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.onnx_external import external_files
 from otoscope.adapters.ports import Array, Port, plain, told
@@ -25,6 +25,7 @@ from otoscope.adapters.safety import open_checked
 if TYPE_CHECKING:
     from otoscope.adapters.network import NetworkModel
 
+SETTINGS = (GraphSettings,)
 REMEDY = "give a card of kind onnx an ONNX file"
 FATAL = 4  # of onnxruntime's severities: what goes wrong comes as an exception
 TYPES = {"float": "float32", "double": "float64"}  # ONNX's words for numpy's

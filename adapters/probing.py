@@ -64,7 +64,8 @@ def probing_sounds(rate: int, length: int) -> tuple[Any, dict[str, Any], dict[st
     centres = np.linspace(0.1, 0.9, N_CLICKS) * length / rate
     clicks = {f"click {t}": base + burst * (np.abs(time - t) < width / 2) for t in centres.tolist()}
     pitches = np.geomspace(max(60.0, 4 * rate / length), 0.42 * rate, N_TONES).tolist()
-    tones = {f"tone {f}": base + 0.3 * np.sin(2 * np.pi * f * time) for f in pitches}
+    middle = np.abs(time - time[-1] / 2) < time[-1] / 4  # a steady tone is nothing to a network that levels each band
+    tones = {f"tone {f}": base + 0.3 * middle * np.sin(2 * np.pi * f * time) for f in pitches}
     return base, clicks, tones
 
 

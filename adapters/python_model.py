@@ -27,7 +27,7 @@ from otoscope.adapters.card import Card
 from otoscope.adapters.code import find_function
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.loading import Loading
-from otoscope.adapters.wrap import CallableModel
+from otoscope.adapters.wrap import CallableModel, from_function
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class PythonSettings:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+SETTINGS = (PythonSettings,)
+
+
 def from_card(card: Card, loading: Loading) -> CallableModel:
     """Make a model of the function that a card names.
 
@@ -58,7 +61,6 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
         If nobody allowed it to run, it cannot be found, or its module or factory fails.
     """
     card.refuse("pool", "path")
-    rate, n_samples = card.waveform()
     settings = card.settings(PythonSettings)
     name, neighbours = settings.function, Neighbours(card.path.resolve().parent)
     # Only a file beside the card sees its neighbours; an installed package is what it is.
@@ -70,15 +72,8 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
             raise OtoscopeError(f"{name} made {type(function).__name__}, no function; return the function that scores")
     score = _guarded(function, name, around)
     answer = card.model.answer
-    return CallableModel(
-        score if answer is None else lambda waveforms: _picked(score(waveforms), answer, name),
-        rate=rate,
-        labels=card.labels,
-        n_samples=n_samples,
-        output=card.model.output,
-        returns=card.model.returns or "scores",
-        batch_size=loading.batch_size,
-    )
+    picked = score if answer is None else lambda waveforms: _picked(score(waveforms), answer, name)
+    return from_function(card, loading, picked)
 
 
 def _guarded(function: Callable[..., Any], name: str, around: Neighbours | None) -> Callable[..., Any]:

@@ -36,8 +36,9 @@ from otoscope.adapters.features import EXTRACTORS, Features, extract, feature_na
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.model import Float32, Floats, Output, probe_sounds
 from otoscope.adapters.safety import open_checked
-from otoscope.adapters.wrap import CallableModel
+from otoscope.adapters.wrap import CallableModel, from_function
 
+SETTINGS = tuple(EXTRACTORS.values())
 N_TRIALS = 4  # sounds that an estimator is tried on when it is loaded
 
 Way = Literal["predict_proba", "decision_function", "predict"]
@@ -65,16 +66,8 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
         return _scores(estimator, way, extract(waveforms, rate, settings))
 
     about = [sha256_of(file), asdict(settings), card.labels, rate, n_samples, way, output]
-    return CallableModel(
-        score,
-        rate=rate,
-        labels=card.labels,
-        n_samples=n_samples,
-        output=output,
-        batch_size=loading.batch_size,
-        digest=hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest(),
-        notes=notes,
-    )
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return from_function(card, loading, score, output=output, digest=digest, notes=notes)
 
 
 def read_settings(card: Card) -> Features:

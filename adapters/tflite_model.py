@@ -22,7 +22,7 @@ import numpy as np
 
 from otoscope.adapters.card import Card, sha256_of
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.graphs import graph_model
+from otoscope.adapters.graphs import GraphSettings, graph_model
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.ports import Array, Port, plain, told
 from otoscope.adapters.safety import open_checked
@@ -30,6 +30,7 @@ from otoscope.adapters.safety import open_checked
 if TYPE_CHECKING:
     from otoscope.adapters.network import NetworkModel
 
+SETTINGS = (GraphSettings,)
 REMEDY = "give a card of kind tflite a TFLite file"
 THREADS = 2
 

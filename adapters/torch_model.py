@@ -22,12 +22,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from otoscope.adapters.camlayers import declared_layer, find_layers
 from otoscope.adapters.card import Card
 from otoscope.adapters.code import find_function
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.hearing import item_by_item
 from otoscope.adapters.loading import Loading
-from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.model import CamLayer
+from otoscope.adapters.network import NetworkModel, from_network
 from otoscope.adapters.safety import open_checked
 
 KINDS = ("safetensors", "torch", "pickle", "torchscript", "torch.export")
@@ -48,12 +50,21 @@ class Settings:
         Where a checkpoint keeps the state dict, e.g. ``state_dict`` or ``model``; found by itself where empty.
     prefix : str
         What the names in the checkpoint begin with and those of the network do not, e.g. ``module.``.
+    layer : str
+        Of class activation maps, as in ``named_modules()``; found by probing where empty.
+    axes : tuple of str
+        Of that layer's output, e.g. items, channels, frames, bands; read off by probing where empty.
     """
 
     factory: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     key: str = ""
     prefix: str = ""
+    layer: str = ""
+    axes: tuple[str, ...] = ()
+
+
+SETTINGS = (Settings,)
 
 
 def from_card(card: Card, loading: Loading) -> NetworkModel:
@@ -66,18 +77,20 @@ def from_card(card: Card, loading: Loading) -> NetworkModel:
     """
     settings, path = card.settings(Settings), card.weights if card.model.path else None
     network = _built(card, settings, path, loading) if settings.factory else _stored(path, loading)
-    about = card.model
-    return NetworkModel(
-        network,
-        card.hearing,
-        labels=card.labels,
-        output=about.output,
-        returns=about.returns or "logits",
-        answer=int(about.answer) if about.answer and about.answer.isdecimal() else about.answer,
-        pool=about.pool,
-        device=loading.device,
-        batch_size=loading.batch_size,
+    named = settings.layer or settings.axes
+    return from_network(
+        card, loading, network, returns="logits", layers=(lambda model: (_layer(model, settings),)) if named else None
     )
+
+
+def _layer(model: NetworkModel, settings: Settings) -> CamLayer:
+    """Give the layer that the card names, with the axes it declares or those that probing finds."""
+    if settings.axes:
+        return declared_layer(model, settings.layer, settings.axes)
+    found = {layer.name: layer for layer in find_layers(model)}
+    if settings.layer not in found:
+        raise unknown("layer with a time axis", settings.layer, found)
+    return found[settings.layer]
 
 
 def _built(card: Card, settings: Settings, path: Path | None, loading: Loading) -> nn.Module:

@@ -37,6 +37,9 @@ class NoSettings:
     """The section ``[model.settings]``: the folder says everything itself."""
 
 
+SETTINGS = (NoSettings,)
+
+
 class TransformersModel(NetworkModel):
     """A network of transformers behind the predict interface.
 
@@ -71,7 +74,7 @@ class TransformersModel(NetworkModel):
             labels=labels,
             output=output,
             returns=returns,
-            layers=None if family is None else lambda network: family.layers(network, way.hearing),
+            layers=None if family is None else lambda model: family.layers(model.network, way.hearing),
             device=device,
             batch_size=batch_size,
             digest=digest,

@@ -77,9 +77,9 @@ def read_folder(path: Path, loading: Loading) -> Folder:
     OtoscopeError
         Naming the folder or the file, the fault and the remedy.
     """
+    transformers = require("transformers", "transformers")
     settings, heard = read_config(path, loading), read_preprocessor(path, loading)
     state = read_weights(path, loading)
-    transformers = require("transformers", "transformers")
     with _quiet(transformers), _told(path, transformers):
         config = _config(path, settings, transformers, trust=loading.trust)
         labels = _labels(path / CONFIG, config)

@@ -18,8 +18,10 @@ from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import Float32, Floats, Model, Output, Returns, checked, probe_fingerprint, probe_sounds
 
 if TYPE_CHECKING:
+    from otoscope.adapters.card import Card
     from otoscope.adapters.frontend import FrontEnd
     from otoscope.adapters.hearing import Hearing
+    from otoscope.adapters.loading import Loading
 
 
 class CallableModel:
@@ -82,6 +84,30 @@ class CallableModel:
     def fingerprint(self) -> str:
         """Hash of the scores on eight fixed sounds, where a function shows no weights."""
         return self.digest or probe_fingerprint(self)
+
+
+def from_function(
+    card: Card,
+    loading: Loading,
+    function: Callable[[Float32], Any],
+    *,
+    output: Output | None = None,
+    digest: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> CallableModel:
+    """Join a function from waveforms to scores and what its card says of them."""
+    rate, n_samples = card.waveform()
+    return CallableModel(
+        function,
+        rate=rate,
+        labels=card.labels,
+        n_samples=n_samples,
+        output=output or card.model.output,
+        returns=card.model.returns or "scores",
+        batch_size=loading.batch_size,
+        digest=digest,
+        notes=notes,
+    )
 
 
 def activated(logits: Any, output: Output) -> Any:

@@ -41,6 +41,7 @@ from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
 from otoscope.mer_models.blinders import PitchFilters, Settings, blinders
 
+SETTINGS = (Settings,)
 LABELS = ("exuberance", "anxiety", "sadness", "contentment")  # Q1 V+A+, Q2 V-A+, Q3 V-A-, Q4 V+A-
 RATE = 22050
 N_SAMPLES = 6 * RATE
@@ -87,8 +88,9 @@ class HarmonicsNet(nn.Module):
         return logits
 
 
-def layers(network: nn.Module) -> tuple[CamLayer, ...]:
+def layers(model: NetworkModel) -> tuple[CamLayer, ...]:
     """Name the layer fit for class activation maps: the activations of each pitch class, per frame."""
+    network = model.network
     if not isinstance(network, HarmonicsNet):
         raise OtoscopeError(f"need a HarmonicsNet, got {type(network).__name__}")
     groups = network.filters.mask.cpu().numpy()

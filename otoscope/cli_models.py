@@ -22,10 +22,11 @@ def models(card_schema: bool, as_json: bool) -> None:
     \b
     Example: otoscope models --json
     """
-    from otoscope.adapters.card import card_schema as schema
     from otoscope.adapters.registry import describe_models, kinds, missing_extra
 
     if card_schema:
+        from otoscope.adapters.card_schema import card_schema as schema  # heavy: it reads every kind's settings
+
         print_json(schema())
         return
     rows, known = describe_models(), {name: missing_extra(name) for name in kinds()}

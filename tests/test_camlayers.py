@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from otoscope.adapters.camlayers import find_layers, tapped
+from otoscope.adapters.frontend import FrontEnd
 from otoscope.adapters.hearing import Hearing
 from otoscope.adapters.model import CamLayer
 from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.spectra import Stft
 from otoscope.explainers.gradcam import gradcam
 from tests.builders import RATE, front_end, request, tone
 
@@ -136,7 +138,8 @@ def assert_click_lands(model: NetworkModel, layer: CamLayer) -> None:
     for at in (0.31, 0.77, 1.5):
         *_, frame = cell_moved(model, layer, click(at))
         edges = time_edges(layer, activations(model, layer, click(at)).shape[-1])
-        width = max(edges[1] - edges[0], 0.02)  # a click lasts 20 ms
+        blur = 0.0 if model.hearing.front_end is None else model.hearing.front_end.stft.n_fft / RATE / 2
+        width = max(edges[1] - edges[0], 0.02, blur)  # a click lasts 20 ms, and is heard within half a frame
         assert edges[frame] - width <= at <= edges[frame + 1] + width, (at, edges[frame], width)
 
 
@@ -148,7 +151,7 @@ def row_edges(layer: CamLayer, n_rows: int) -> Any:
 
 def assert_tone_lands(model: NetworkModel, layer: CamLayer) -> None:
     for pitch in (500.0, 1300.0, 2600.0):
-        row, _ = cell_moved(model, layer, tone(pitch, seconds=2.0))
+        row, _ = cell_moved(model, layer, tone(pitch, seconds=2.0, start=0.5, stop=1.4))
         edges = row_edges(layer, activations(model, layer, click(1.0)).shape[1])
         width = edges[row + 1] - edges[row]
         assert edges[row] - width <= pitch <= edges[row + 1] + width, (pitch, edges[row], width)
@@ -162,6 +165,40 @@ def test_a_picture_is_read_whatever_the_order_of_its_axes(order: str, flip: bool
     assert [layer.name for layer in layers] == ["second", "first"]
     for layer in layers:
         assert activations(model, layer, click(1.0)).ndim == 3
+        assert_click_lands(model, layer)
+        assert_tone_lands(model, layer)
+
+
+FRONT_ENDS = {
+    "librosa": FrontEnd(RATE, Stft(512, 128), n_bands=32),
+    "log frequency": FrontEnd(RATE, Stft(1024, 128), "log", n_bands=12, fmin=100.0),
+    "bins": FrontEnd(RATE, Stft(256, 128), "none"),
+    "uncentred": FrontEnd(RATE, Stft(512, 128, center=False), n_bands=32),
+    "TensorFlow": FrontEnd(
+        RATE, Stft(512, 160, 400, center=False, frame="window"), n_bands=32, mel_scale="htk", norm="none", exponent=1,
+        compression="ln", floor=1e-3,
+    ),
+    "Kaldi": FrontEnd(
+        RATE, Stft(256, 80, 200, center=False, window="povey", remove_dc=True, preemphasis=0.97), n_bands=32,
+        fmin=20.0, mel_scale="kaldi", norm="none", compression="ln", floor=1e-7, clamp=True,
+    ),
+    "Whisper": FrontEnd(
+        RATE, Stft(400, 160, pad_mode="reflect"), n_bands=40, compression="log", floor=1e-10, clamp=True, top=8.0,
+        n_frames=100, mean=-4.0, std=4.0,
+    ),
+    "MusiCNN": FrontEnd(RATE, Stft(512, 256), n_bands=32, compression="log1p", reference=1e4, n_frames=60),
+    "filled up": FrontEnd(RATE, Stft(512, 256), n_bands=32, n_frames=90, fill=-80.0),
+    "normalised": FrontEnd(RATE, Stft(512, 256), n_bands=32, normalise="bands"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_a_click_and_a_tone_land_in_the_right_cell_behind_every_front_end(name: str) -> None:
+    network = seeded(lambda: Picture(WITH_FRONT_END["(n, 1, bands, frames)"]))
+    model = NetworkModel(network, Hearing(RATE, LENGTH, front_end=FRONT_ENDS[name]), labels=("a", "b"))
+    layers = model.layers()
+    assert [layer.name for layer in layers] == ["second", "first"]
+    for layer in layers:
         assert_click_lands(model, layer)
         assert_tone_lands(model, layer)
 

@@ -202,7 +202,7 @@ def test_groups_of_channels_are_laid_on_the_bands_they_see() -> None:
     model = torch_model(
         Grouped(),
         labels=("a", "b"),
-        layers=lambda network: (CamLayer("conv", network.conv, edges, seen, ("low", "high")),),
+        layers=lambda model: (CamLayer("conv", model.network.conv, edges, seen, ("low", "high")),),
     )
     network: Any = model.network
     activations = network.conv(front_end()(torch.from_numpy(SAMPLES)[None]))
@@ -268,7 +268,7 @@ def test_layers_are_chosen_by_name() -> None:
 
 
 def test_a_layer_without_time_is_refused() -> None:
-    model = torch_model(layers=lambda network: (CamLayer("head", network.head),))
+    model = torch_model(layers=lambda model: (CamLayer("head", model.network.head),))
     with pytest.raises(OtoscopeError, match="layer 'head' has no time axis"):
         gradcam(request(model, SAMPLES))
 

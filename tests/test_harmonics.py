@@ -106,7 +106,7 @@ def test_any_number_of_frames_from_one_pool_on(n_frames: int, n: int) -> None:
 
 
 def test_the_cam_layer_gives_activations_by_pitch_class(network: HarmonicsNet) -> None:
-    (layer,) = layers(network)
+    (layer,) = layers(model(network))
     caught = []
     handle = layer.module.register_forward_hook(lambda _m, _i, output: caught.append(output))
     try:

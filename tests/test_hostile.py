@@ -109,6 +109,21 @@ def test_a_card_of_a_hundred_megabytes_is_refused_unread(tmp_path: Path) -> None
     assert_refused(load(path, tmp_path), "too large for a model card")
 
 
+@pytest.mark.parametrize("part", ["a", '"a b"', "'a'", "a . b "])
+def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(tmp_path: Path, part: str) -> None:
+    (tmp_path / "card.toml").write_text("[model]\n" + ".".join([part] * 20_000) + " = 1\n")
+    assert_refused(load(tmp_path / "card.toml", tmp_path), "holds a key of more than 50 parts")
+
+
+def test_a_long_list_of_numbers_is_no_such_key(tmp_path: Path) -> None:
+    hostile.harmless_files(tmp_path)
+    mean = "[" + ", ".join(["0.5"] * 128) + "]"
+    front_end = f"[input.front_end]\nmean = {mean}\nstft = {{ n_fft = 512, hop_length = 256 }}"
+    spec = card(tmp_path / "card.toml", file="module.pt")
+    spec.write_text(spec.read_text() + front_end)
+    assert "parts" not in load(spec, tmp_path, "--trust").stderr
+
+
 def test_a_card_nested_a_thousand_deep_is_refused(tmp_path: Path) -> None:
     (tmp_path / "card.toml").write_text("[model]\nx = " + "[" * 5000 + "]" * 5000)
     assert_refused(load(tmp_path / "card.toml", tmp_path), "no valid TOML")

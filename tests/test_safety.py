@@ -21,16 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.safety import (
-    HARMLESS,
-    UNRESOLVED,
-    Found,
-    check_archive,
-    clean_text,
-    inside,
-    open_checked,
-    sniff,
-)
+from otoscope.adapters.pickles import HARMLESS, UNRESOLVED
+from otoscope.adapters.safety import Found, check_archive, clean_text, inside, open_checked, sniff
 from tests import hostile
 from tests.builders import DATA
 
@@ -188,7 +180,7 @@ def test_a_packed_member_larger_than_its_archive_is_refused(tmp_path: Path) -> N
 def test_an_archive_of_more_than_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hostile.zip_with(tmp_path / "a.zip", {"a": bytes(600), "b": bytes(600)})
     assert sniff(path) == Found("zip")
-    monkeypatch.setattr("otoscope.adapters.safety.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("otoscope.adapters.archives.MAX_UNPACKED", 1000)
     assert "2 members that unpack to 1200 bytes" in refusal(path)
 
 
@@ -200,6 +192,9 @@ def test_an_archive_of_more_than_the_bound_is_refused(tmp_path: Path, monkeypatc
         "{'descr': '<f', 'fortran_order': False, 'shape': (1,), }",
         "{'descr': 'object', 'fortran_order': False, 'shape': (1,), }",
         "{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': [('a', '<i8'), ('b', '|O8')], 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': [('a', [('b', '<i8')])], 'fortran_order': False, 'shape': (1,), }",
+        "{'descr': [('a', '<i8'), ('b', '<f8')], 'fortran_order': False, 'shape': (99999,), }",
         "{'shape': (1,), 'fortran_order': False, 'descr': '|O', }",
         "__import__('os').abort()",
         "(" * 9000,
@@ -216,7 +211,6 @@ def test_arrays_that_cannot_be_weighed_are_refused(tmp_path: Path, header: str) 
 def test_a_pickle_that_is_an_onnx_model_too_is_a_pickle(tmp_path: Path) -> None:
     evil = b"X\1\0\0\0a0cposix\nsystem\n(S'true'\ntR."
     both = b"(N2" + evil[:1] + evil[1:].ljust(ord("X")) + b"\x08\x08:\x00"
-    assert sniff(written(tmp_path / "a", both[4:])).kind != "onnx"
     assert sniff(written(tmp_path / "a", b"(N2" + bytes([40]) + b"N" * 40 + b"\x08\x08:\x00")).kind == "onnx"
     assert sniff(written(tmp_path / "a", both)) == Found("pickle", ("posix.system",))
 
@@ -596,3 +590,12 @@ def test_zip_and_array_of_the_tests_are_sound(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.save(stream, np.zeros(3))
     assert sniff(written(tmp_path / "a", stream.getvalue())) == Found("npy")
+
+
+def test_records_of_plain_numbers_are_weighed_by_their_fields(tmp_path: Path) -> None:
+    records = np.zeros(5, dtype=[("f8", "<i8"), ("right_child", "<f4"), ("flag", "u1")])
+    np.save(tmp_path / "a.npy", records)
+    assert sniff(tmp_path / "a.npy") == Found("npy")
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole[:-1])
+    assert "promises more than is there" in refusal(tmp_path / "a.npy")

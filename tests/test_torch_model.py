@@ -204,6 +204,35 @@ def test_what_does_not_fit_is_named(network: Any, tmp_path: Path, settings: dict
     assert "\n" not in str(caught.value)
 
 
+def test_a_card_names_the_layer_and_what_its_axes_mean(network: Any, tmp_path: Path) -> None:
+    del network
+    found: Any = load_model(card(tmp_path, factory="net.py:make"), trust=True)
+    audio = otoscope.Audio(SAMPLES[0], RATE)
+    expected_map = otoscope.explain(found, audio, method="gradcam", target="calm").map
+    declared = card(tmp_path, factory="net.py:make", layer="conv")
+    text = Path(declared).read_text()
+    for axes in ("", 'axes = ["items", "channels", "bands", "frames"]\n'):
+        Path(declared).write_text(text.replace('layer = "conv"\n', f'layer = "conv"\n{axes}'))
+        model: Any = load_model(declared, trust=True)
+        assert [layer.name for layer in model.layers()] == ["conv"]
+        got = otoscope.explain(model, audio, method="gradcam", target="calm").map
+        np.testing.assert_allclose(got, expected_map, atol=1e-9)
+    # declared the other way round, the map is another: nobody checks what the card's author knows
+    Path(declared).write_text(
+        text.replace('layer = "conv"\n', 'layer = "conv"\naxes = ["items", "channels", "frames", "bands"]\n')
+    )
+    turned = otoscope.explain(load_model(declared, trust=True), audio, method="gradcam", target="calm").map
+    assert np.abs(turned - expected_map).max() > 0.01 * np.abs(expected_map).max()
+    for wrong, reason in (
+        ('layer = "convolution"\n', "unknown layer with a time axis 'convolution': did you mean 'conv'"),
+        ('layer = "convx"\naxes = ["items", "frames"]\n', "unknown layer 'convx': did you mean 'conv'"),
+        ('layer = "conv"\naxes = ["frames", "items"]\n', "axes of a layer begin with items"),
+    ):
+        Path(declared).write_text(text.replace('layer = "conv"\n', wrong))
+        with pytest.raises(OtoscopeError, match=reason):
+            load_model(declared, trust=True).layers()  # type: ignore[attr-defined]
+
+
 def test_probabilities_and_steps_and_named_answers_are_understood(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         textwrap.dedent(
