@@ -93,7 +93,7 @@ def test_probabilities_are_those_of_the_estimator(tmp_path: Path, estimator: Any
 
 
 def test_a_forest_needs_trust_since_its_trees_are_taken_as_they_come(tmp_path: Path) -> None:
-    """skops does not vouch for trees: compiled code walks their arrays unchecked."""
+    """Skops does not vouch for trees: compiled code walks their arrays unchecked."""
     estimator = fitted(RandomForestClassifier(20, random_state=0))
     path = card(tmp_path, estimator)
     with pytest.raises(OtoscopeError, match=r"types that skops does not know: sklearn\.tree\._tree\.Tree; say --trust"):
