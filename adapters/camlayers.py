@@ -113,10 +113,15 @@ def find_layers(model: NetworkModel) -> tuple[CamLayer, ...]:
     Returns
     -------
     tuple of CamLayer
-        Empty where no layer has an axis for time, or the network lets nobody look inside (TorchScript).
+        Empty where no layer has an axis for time.
+
+    Raises
+    ------
+    OtoscopeError
+        If nobody can look inside (TorchScript), or the network cannot hear the sounds it is probed with.
     """
     if isinstance(model.network, torch.jit.ScriptModule):
-        return ()
+        raise OtoscopeError("TorchScript lets nobody look at its layers; load the network by a factory to use gradcam")
     length = model.n_samples or min(round(PROBE_SECONDS * model.rate), model.max_samples or 2**31)
     base, clicks, tones = probing_sounds(model.rate, length)
     seen = look(model, base, {**clicks, **tones})
@@ -136,10 +141,8 @@ def _understand(
     time = _moving_axis(layer, clicks, set())
     if time is None or (time != 1 and not is_convolution(layer.module)):
         return None  # activations and norms behind a convolution only repeat its map
-    frequency = None
-    if len(layer.shape) == 4:
-        frequency = _moving_axis(layer, tones, {time})
-    upside_down = frequency is not None and _slope(layer, tones, frequency) < 0
+    frequency = _frequency_axis(model, layer, tones, time)
+    upside_down = frequency is not None and _slope(layer, tones, frequency) < -0.5
     arrange, restore = _views(len(layer.shape), time, frequency, upside_down=upside_down)
     edges = None
     if frequency is not None:
@@ -179,6 +182,16 @@ def _moving_axis(layer: Seen, sounds: list[str], taken: set[int]) -> int | None:
         if abs(_slope(layer, sounds, axis)) >= MONOTONE and reach > max(REACH, farthest):
             best, farthest = axis, reach
     return best
+
+
+def _frequency_axis(model: NetworkModel, layer: Seen, tones: list[str], time: int) -> int | None:
+    """Find the axis of frequency: behind a declared front end the other place of a convolution, else by tones."""
+    if len(layer.shape) != 4:
+        return None
+    if is_convolution(layer.module) and model.hearing.front_end is not None:
+        other = 5 - time  # of axes 2 and 3
+        return other if layer.shape[other] > 1 else None
+    return _moving_axis(layer, tones, {time})
 
 
 def _views(

@@ -192,7 +192,8 @@ class Card:
         try:
             return read()
         except OtoscopeError as error:
-            raise OtoscopeError(f"{self.path}: {error}") from None
+            told = str(error)
+            raise OtoscopeError(told if told.startswith(f"{self.path}: ") else f"{self.path}: {told}") from None
 
 
 def _hearing(cls: type[Hearing], table: Mapping[str, Any]) -> Hearing:
@@ -201,8 +202,8 @@ def _hearing(cls: type[Hearing], table: Mapping[str, Any]) -> Hearing:
 
     if not isinstance(table.get("front_end"), Mapping) or not isinstance(table.get("rate"), int):
         return build(cls, table, "[input]")
-    _explicit(table["front_end"])
     front_end = build(FrontEnd, table["front_end"], "[input.front_end]", rate=table["rate"])
+    _explicit(table["front_end"])
     return build(
         cls, {key: value for key, value in table.items() if key != "front_end"}, "[input]", front_end=front_end
     )

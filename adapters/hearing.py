@@ -75,6 +75,8 @@ class Hearing:
             raise OtoscopeError(f"normalise must be none, peak or standard, got {self.normalise!r}")
         if not self.full_scale > 0:
             raise OtoscopeError(f"full_scale must be above 0, got {self.full_scale}")
+        if self.front_end is None and {"bands", "frames"} & set(self.layout):
+            raise OtoscopeError("bands and frames come from a front end; declare [input.front_end]")
         wanted = set(self._axes) - {"items"}
         if self.layout and (
             set(self.layout) - {"items", "channels"} != wanted or len(set(self.layout)) < len(self.layout)

@@ -68,6 +68,8 @@ def own_level(patient: Patient) -> Found:
     if saturated(patient, patient.scores[8:]) == 1:
         return "skip", "scores on ordinary sounds are clipped, so nothing can be seen", ""
     spread = float(np.ptp(patient.scores, axis=0).max())
+    if not spoken and _grid(patient.scores.ravel())[0] > 0:
+        return "skip", "scores come in steps, so indifference to gain tells nothing", ""
     if not spoken and (gain > INDIFFERENT * spread or spread <= SAME):
         return "pass", f"−6 dB moves scores by {gain:.2g}, so nothing is divided out", ""
     quiet = patient.ordinary / 4

@@ -176,7 +176,7 @@ def checked(raw: object, n: int, model: Model, *, finite: bool = True) -> Floats
     if scores.shape != expected:
         raise OtoscopeError(
             f"the model returned scores of shape {scores.shape} for {n} waveforms and {len(model.labels)} labels; "
-            f"need {expected}"
+            f"need {expected}: one label for each score, one row for each waveform"
         )
     scores = scores.astype(np.float64)
     if not np.isfinite(scores).all():

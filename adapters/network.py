@@ -185,8 +185,18 @@ class NetworkModel:
         return np.concatenate(scores)
 
     def _answers(self, heard: torch.Tensor) -> torch.Tensor:
-        with evaluating(self.network):
-            return self._flat(self._run(heard))
+        try:
+            with evaluating(self.network):
+                raw = self._run(heard)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if isinstance(error, OtoscopeError):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise OtoscopeError(
+                f"the network fails on input of shape {tuple(heard.shape)} ({type(error).__name__}: {reason}); "
+                "check [input]: n_samples, layout, front end"
+            ) from error
+        return self._flat(raw)
 
     def _activate(self, raw: torch.Tensor) -> torch.Tensor:
         if self.returns == "scores" or self.output == "regression":

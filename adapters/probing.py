@@ -163,8 +163,8 @@ def _play(model: NetworkModel, samples: Any, hook: Callable[[str, nn.Module, tor
     try:
         with torch.no_grad(), _hooked(model.network, hook):
             model.logits(waveform)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except OtoscopeError as error:
+        reason = str(error).partition("; check [input]")[0]
         raise OtoscopeError(
             f"the network cannot hear the {len(samples) / model.rate:g} s that its layers are probed with ({reason}); "
             "declare n_samples"

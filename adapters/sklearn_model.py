@@ -75,7 +75,7 @@ def read_settings(card: Card) -> Features:
     name = card.model.settings.get("features")
     if name is None:
         raise OtoscopeError(f"[model.settings] lacks 'features', one of {', '.join(EXTRACTORS)}; add it")
-    if name not in EXTRACTORS:
+    if not isinstance(name, str) or name not in EXTRACTORS:
         raise unknown("features", name, EXTRACTORS)
     return card.settings(EXTRACTORS[name])
 

@@ -16,6 +16,22 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from otoscope.adapters.errors import OtoscopeError, unknown
 
 T = TypeVar("T")
+# What keys are called elsewhere.
+SYNONYMS = {
+    "n_mels": ("n_bands",),
+    "num_mel_bins": ("n_bands",),
+    "sr": ("rate",),
+    "sample_rate": ("rate",),
+    "sampling_rate": ("rate",),
+    "hop": ("hop_length",),
+    "hop_size": ("hop_length",),
+    "win": ("win_length",),
+    "window_size": ("win_length",),
+    "top_db": ("top",),
+    "classes": ("labels",),
+    "weights": ("path",),
+    "file": ("path",),
+}
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -43,7 +59,9 @@ def build(cls: type[T], table: Mapping[str, Any], where: str, **given: Any) -> T
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # type: ignore[arg-type]
     if strange := [key for key in table if key not in fields]:
-        raise OtoscopeError(f"{where}: {unknown('key', strange[0], fields)}")
+        other = next((name for name in SYNONYMS.get(strange[0], ()) if name in fields), None)
+        hint = f"unknown key {strange[0]!r}: did you mean {other!r}?" if other else unknown("key", strange[0], fields)
+        raise OtoscopeError(f"{where}: {hint}")
     values: dict[str, Any] = dict(given)
     for name, field in fields.items():
         if name in table:

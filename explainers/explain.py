@@ -37,6 +37,7 @@ from otoscope.explainers.routes import Progress, quiet
 from otoscope.explainers.span import choose_span
 from otoscope.explainers.targets import default_scale, on_scale
 
+MOST = 0.95  # of the energy: evidence that is nearly everything proves nothing
 PACKAGES = ("otoscope", "torch", "captum", "lime", "librosa", "numpy", "scikit-image", "scikit-learn")
 
 
@@ -114,7 +115,7 @@ def explain(
     chosen = choose_evidence(outcome.weights, outcome.se)
     evidence, complement = render(outcome, chosen, windowed, settings)
     round_trip = play_again(request, outcome.parts, evidence, complement)
-    notes = (*audio.notes(), *windowed.notes(), *outcome.notes, *_evidence_notes(chosen))
+    notes = (*audio.notes(), *windowed.notes(), *outcome.notes, *_evidence_notes(outcome, chosen))
     return Explanation(
         method=method,
         model=name or type(model).__name__,
@@ -202,8 +203,16 @@ def play_again(request: Request, parts: Parts, evidence: Any, complement: Any) -
     return RoundTrip(*(Score(float(score), float(value), top, tuple(row)) for score, value, top, row in rows))
 
 
-def _evidence_notes(chosen: Bools) -> tuple[str, ...]:
-    return () if chosen.any() else ("no part clearly speaks for the target, so the evidence is empty",)
+def _evidence_notes(outcome: Outcome, chosen: Bools) -> tuple[str, ...]:
+    """Say where the round trip tells little: nothing is evidence, or nearly everything is."""
+    if not outcome.parts.power.any():
+        return ("the span is digital silence; choose another by --start, or a target by --target",)
+    if not chosen.any():
+        return ("no part clearly speaks for the target, so the evidence is empty",)
+    share = float(outcome.parts.energy @ evidence_parts(outcome.groups, chosen, outcome.parts.k))
+    if share < MOST:
+        return ()
+    return (f"the evidence holds {share:.0%} of the energy, so that it keeps the class says little",)
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from otoscope.explainers.methods import Settings
 from otoscope.explainers.targets import Target, default_scale, on_scale, resolve_target
 
 MOST_CANDIDATES = 120
+QUIET = 1e-3  # 60 dB below the loudest stretch
 MIN_SPAN = 0.05
 MAX_SPAN = 120.0  # every part is a sound of this length
 
@@ -69,16 +70,17 @@ def _fixed_span(model: Model, audio: Audio, start: float | None, duration: float
 def _best_span(
     model: Model, audio: Audio, target: str | int, duration: float | None, settings: Settings
 ) -> tuple[Span, Windowed, Target, int]:
-    """Find the stretch that scores highest for the target."""
+    """Find the stretch that scores highest for the target; what is all but silent beside the rest is passed over."""
     length = _span_seconds(model) if duration is None else duration
     windowed = Windowed(model, len(audio.cut(0.0, length).samples))
     last = (len(audio.samples) - windowed.n_samples) / audio.rate
     n = min(MOST_CANDIDATES, 1 + int(np.ceil(last)))
     starts = np.floor(100 * np.linspace(0, last, n)) / 100  # floored: a rounded start could run over the end
-    scores = np.concatenate(
-        [windowed.predict(audio.cut(float(start), length).samples[None]) for start in starts]
-    )  # (n, n_classes)
+    stretches = [audio.cut(float(start), length).samples for start in starts]
+    loudness = np.array([float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) for samples in stretches])
+    heard = np.flatnonzero(loudness >= QUIET * loudness.max())
+    scores = np.concatenate([windowed.predict(stretches[place][None]) for place in heard])  # (n, n_classes)
     chosen = resolve_target(target, model.labels, model.output, scores.mean(axis=0))
     scale = settings.scale or default_scale(model.output)
     best = int(np.argmax(on_scale(scores, chosen, model.output, scale, clip=settings.clip)))
-    return Span(float(starts[best]), length), windowed, chosen, n
+    return Span(float(starts[heard[best]]), length), windowed, chosen, len(heard)

@@ -17,7 +17,7 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_bla
 @click.option("--card-schema", is_flag=True, help="Print the JSON Schema of model cards instead.")
 @JSON
 def models(card_schema: bool, as_json: bool) -> None:
-    r"""List the models known by name, and the kinds of model cards that can be loaded.
+    """List the models known by name, and the kinds of model cards that can be loaded.
 
     \b
     Example: otoscope models --json
@@ -52,7 +52,7 @@ def _told(row: dict[str, Any]) -> str:
 @click.command()
 @JSON
 def methods(as_json: bool) -> None:
-    r"""List the explanation methods and the part makers.
+    """List the explanation methods and the part makers.
 
     \b
     Example: otoscope methods
@@ -75,7 +75,7 @@ def methods(as_json: bool) -> None:
 @click.option("--verbose", is_flag=True, help="Say what every check means, not only where something is wrong.")
 @options(MODEL, TRUST, NETWORK, DEVICE, BATCH, SEED, JSON)
 def doctor(file: Path | None, model_name: str, seed: int, verbose: bool, as_json: bool, **loading: Any) -> None:
-    r"""Check whether a model keeps the contract, and tell what that means for its explanations.
+    """Check whether a model keeps the contract, and tell what that means for its explanations.
 
     With FILE, a recording of the kind it was made for, it is examined on that too. Exit code 3 where a check fails.
 
@@ -102,7 +102,7 @@ def doctor(file: Path | None, model_name: str, seed: int, verbose: bool, as_json
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def card(file: Path) -> None:
-    r"""Draft a model card for a file, with what the file itself tells; correct it by what you know.
+    """Draft a model card for a file, with what the file itself tells; correct it by what you know.
 
     \b
     Example: otoscope card model.onnx > model.toml

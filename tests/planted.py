@@ -83,7 +83,7 @@ class Cause:
         front_end = FrontEnd(RATE, Stft(N_FFT, 512), n_bands=256, compression="log1p", reference=1e3)
         return NetworkModel(
             Listener(front_end, self.cues, self.sign),
-            Hearing(RATE, front_end=front_end),
+            Hearing(RATE, round(SECONDS * RATE), front_end=front_end),
             labels=("yes",),
             output="sigmoid",
         )

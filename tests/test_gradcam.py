@@ -110,7 +110,7 @@ def test_hooks_are_removed_after_a_failure() -> None:
             return super().forward(bands)
 
     network = Broken().train()
-    with pytest.raises(RuntimeError, match="broken on the way"):
+    with pytest.raises(OtoscopeError, match="broken on the way"):
         gradcam(request(torch_model(network), SAMPLES))
     assert all(not module._forward_hooks for module in network.modules())
     assert all(module.training for module in network.modules())

@@ -205,7 +205,7 @@ def test_training_mode_is_put_back(fails: bool) -> None:
     mean = network.norm.running_mean
     before = copy.deepcopy(mean)
     if fails:
-        with pytest.raises(RuntimeError, match="broken"):
+        with pytest.raises(OtoscopeError, match=r"network fails .*RuntimeError: broken"):
             model.predict(sounds())
     else:
         model.predict(sounds())

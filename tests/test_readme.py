@@ -24,10 +24,11 @@ def block(language: str, word: str) -> str:
 def test_the_adapter_for_an_unlisted_framework_is_short_and_keeps_the_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = block("python", "their_model.npz")
+    code = block("python", "their_weights.npy")
     assert sum(1 for line in code.splitlines() if line.strip()) < 15
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "their_model.npz", w=0.001 * rng.standard_normal((4001, 2)), b=np.zeros(2))
+    np.save(tmp_path / "their_weights.npy", 0.001 * rng.standard_normal((4001, 2)))
+    np.save(tmp_path / "their_bias.npy", np.zeros(2))
     monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
     exec(code, scope)

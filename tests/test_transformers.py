@@ -431,7 +431,7 @@ def test_an_unknown_family_answers_through_the_vendors_extractor(models: Models,
     expected = pipeline(folders("wav2vec2-bert"), SOUND)
     np.testing.assert_allclose(model.predict(SOUND[None])[0], expected, atol=1e-4)
     refused_gradients(
-        model, "no front end in torch is known for wav2vec2-bert models, so Grad-CAM cannot explain it; use"
+        model, "no front end in torch is known for wav2vec2-bert models, so gradcam cannot explain it; use"
     )
     assert model.front_end_difference is None
     assert len(model.fingerprint) == 64
@@ -449,7 +449,7 @@ def test_above_the_limit_the_vendors_extractor_is_used(
     assert model.front_end_difference is not None
     assert model.front_end_difference > LIMIT
     np.testing.assert_allclose(model.predict(SOUND[None])[0], pipeline(folder, SOUND), atol=1e-4)
-    refused_gradients(model, r"the front end in torch differs from the vendor's by \S+, more than 0.001, so Grad-CAM")
+    refused_gradients(model, r"the front end in torch differs from the vendor's by \S+, more than 0.001, so gradcam")
 
 
 def test_a_vendor_that_changes_its_mind_is_noticed(
