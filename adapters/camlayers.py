@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.hearing import BAND_AXES
 from otoscope.adapters.model import CamLayer, Floats
 from otoscope.adapters.probing import PROBE_SECONDS, Seen, is_convolution, look, number, probing_sounds, with_gradient
 
@@ -139,6 +140,8 @@ def _understand(
 ) -> CamLayer | None:
     """Find out what the axes of a layer mean; None where none is time."""
     time = _moving_axis(layer, clicks, set())
+    if time is None:
+        time = _usual_time_axis(model, layer)  # it may hear none of the clicks
     if time is None or (time != 1 and not is_convolution(layer.module)):
         return None  # activations and norms behind a convolution only repeat its map
     frequency = _frequency_axis(model, layer, tones, time)
@@ -184,6 +187,19 @@ def _moving_axis(layer: Seen, sounds: list[str], taken: set[int]) -> int | None:
     return best
 
 
+def _usual_time_axis(model: NetworkModel, layer: Seen) -> int | None:
+    """Where a convolution has its time: last, or as the declared layout orders bands and frames."""
+    if not is_convolution(layer.module):
+        return None
+    if len(layer.shape) == 3:
+        return 2 if layer.shape[2] > 1 else None
+    layout = model.hearing.layout or BAND_AXES
+    if model.hearing.front_end is None:
+        return None
+    time = 3 if layout.index("bands") < layout.index("frames") else 2
+    return time if layer.shape[time] > 1 else None
+
+
 def _frequency_axis(model: NetworkModel, layer: Seen, tones: list[str], time: int) -> int | None:
     """Find the axis of frequency: behind a declared front end the other place of a convolution, else by tones."""
     if len(layer.shape) != 4:
@@ -219,6 +235,8 @@ def _frames(layer: Seen, clicks: list[str], time: int, seconds: float) -> tuple[
     """Read off where the first frame begins and how long each is; None where they divide the window evenly."""
     n_frames = layer.shape[time]
     places = _centroids(layer, clicks, time)
+    if _slope(layer, clicks, time) < MONOTONE:
+        return None  # it heard too few of the clicks
     per_second, first = np.polyfit([number(click) for click in clicks], places, 1)
     if per_second <= 0:
         return None

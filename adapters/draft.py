@@ -8,11 +8,12 @@ settings of the front end, what the classes are called) stands there as a first 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from otoscope.adapters.card import sha256_of
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.labels import MAX_BYTES
+from otoscope.adapters.labels import read_text
 from otoscope.adapters.ports import Port
 from otoscope.adapters.safety import clean_text, sniff
 
@@ -97,10 +98,10 @@ def _ports(path: Path, kind: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 def _labels(path: Path, outputs: tuple[Port, ...]) -> tuple[str, str]:
     """Take a file of labels beside the model that has one for each output, else number them or ask for a file."""
     size = outputs[0].shape[-1] if outputs and outputs[0].shape else None
-    files = [*path.parent.glob("*.txt"), *path.parent.glob("*.csv")]
+    files = [file for pattern in ("*.txt", "*.csv") for file in path.parent.glob(pattern) if not file.is_symlink()]
     for file in sorted(files, key=lambda file: (not file.name.startswith(path.stem), file.name)):
-        if file.stat().st_size <= MAX_BYTES:
-            lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        with suppress(OtoscopeError):  # what is no text holds no labels
+            lines = [line for line in read_text(file).splitlines() if line.strip()]
             if len(lines) - (file.suffix == ".csv") == size:
                 return json.dumps(file.name), "  # check: one label a line, in the order of the scores"
     if isinstance(size, int) and size > FEW:

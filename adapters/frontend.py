@@ -33,6 +33,7 @@ Filterbank = Literal["mel", "log", "none"]
 Normalise = Literal["none", "clip", "bands"]
 
 TINY = 1e-7
+MAX_FILTERS = 2**25  # weights, 128 MiB
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,11 @@ class FrontEnd:
                 raise OtoscopeError(f"{name} must lie between 1 and {most_allowed}, got {value}")
         if self.stft.n_fft > 2**17:
             raise OtoscopeError(f"n_fft must be at most {2**17}, got {self.stft.n_fft}")
+        rows = {"mel": self.n_bands, "log": self.stft.n_bins, "none": self.stft.n_bins}[self.filterbank]
+        if rows * self.stft.n_bins > MAX_FILTERS:
+            raise OtoscopeError(f"a filterbank of {rows} × {self.stft.n_bins} is too large; take fewer bands or bins")
+        if self.filterbank == "log" and 0 < self.fmin < 1:
+            raise OtoscopeError(f"fmin must be 0 or at least 1 Hz for log-frequency bands, got {self.fmin:g}")
         if not 0 <= self.fmin < (self.fmax or self.rate / 2):
             raise OtoscopeError(f"need 0 ≤ fmin < fmax, got {self.fmin:g} and {self.fmax} Hz")
 

@@ -18,6 +18,7 @@ import torch
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.frontend import TINY, FrontEnd
+from otoscope.adapters.model import check_window
 
 WAVEFORM_AXES = ("items", "samples")
 BAND_AXES = ("items", "bands", "frames")
@@ -62,11 +63,7 @@ class Hearing:
             raise OtoscopeError(
                 f"the front end hears {self.front_end.rate} Hz, the model {self.rate} Hz; give both the same rate"
             )
-        lengths = dict.fromkeys(("n_samples", "max_samples", "pad_to"), (1, 2**28))
-        for name, (low, high) in {"rate": (1000, 768_000), **lengths}.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise OtoscopeError(f"{name} must lie between {low} and {high}, got {value}")
+        check_window(self.rate, self.n_samples, self.max_samples, self.pad_to)
         if self.n_samples is not None and self.max_samples is not None:
             raise OtoscopeError("max_samples is for networks that hear any length; leave out n_samples or max_samples")
         if self.pad_to is not None and self.pad_to < (self.n_samples or self.max_samples or 1):
@@ -75,6 +72,9 @@ class Hearing:
             raise OtoscopeError(f"normalise must be none, peak or standard, got {self.normalise!r}")
         if not self.full_scale > 0:
             raise OtoscopeError(f"full_scale must be above 0, got {self.full_scale}")
+        self._check_layout()
+
+    def _check_layout(self) -> None:
         if self.front_end is None and {"bands", "frames"} & set(self.layout):
             raise OtoscopeError("bands and frames come from a front end; declare [input.front_end]")
         wanted = set(self._axes) - {"items"}

@@ -42,6 +42,7 @@ Returns = Literal["logits", "scores"]  # before or after the activation
 Pool = Literal["mean", "max", "first", "last"]  # how scores of several steps become one
 
 BATCH_SIZE = 32
+MAX_WINDOW = 300  # seconds
 
 
 @runtime_checkable
@@ -134,6 +135,22 @@ class Spectrogram(Protocol):
 
     def predict_bands(self, bands: torch.Tensor, /) -> Floats:
         """Score band energies (n, n_bands, n_frames) as (n, n_classes)."""
+
+
+def check_window(rate: int, *lengths: int | None) -> None:
+    """Refuse rates and windows that nobody hears, before anything is made of that size.
+
+    Raises
+    ------
+    OtoscopeError
+    """
+    if not 1000 <= rate <= 768_000:
+        raise OtoscopeError(f"rate must lie between 1000 and 768000, got {rate}")
+    for length in lengths:
+        if length is not None and not 1 <= length <= MAX_WINDOW * rate:
+            raise OtoscopeError(
+                f"a window must have 1 to {MAX_WINDOW * rate} samples ({MAX_WINDOW} s at {rate} Hz), got {length}"
+            )
 
 
 def capability(model: Model, name: Literal["gradients", "spectrogram"]) -> Any:

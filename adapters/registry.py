@@ -17,6 +17,7 @@ from otoscope.adapters.loading import Loading
 from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.plugins import points
 
+MAX_NAME = 200
 # What each of our own kinds needs besides the core: module, and the extra that installs it.
 EXTRAS = {
     "transformers": ("transformers", "transformers"),
@@ -123,6 +124,8 @@ def load_model(
         return model
     loading = Loading(device, batch_size, trust, allow_network)
     path = Path(spec)
+    if len(path.name) > MAX_NAME:
+        raise OtoscopeError(f"a model cannot be called by {len(path.name)} letters; give a name, a card or a folder")
     if spec and path.is_dir():
         return _from_folder(path, loading)
     if path.suffix == ".toml":

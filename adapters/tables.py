@@ -84,7 +84,15 @@ def _value(kind: Any, value: Any, where: str, given: Mapping[str, Any]) -> Any:
             if get_origin(one) is tuple:
                 return tuple(float(item) if get_args(one)[0] is float else item for item in value)
             return float(value) if one is float else value
-    raise OtoscopeError(f"{where} must be {_told(kind)}, got {value!r:.60}")
+    raise OtoscopeError(f"{where} must be {_told(kind)}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """Show a value in brief; Python refuses to write numbers of thousands of digits."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
@@ -103,7 +111,9 @@ def _fits(kind: Any, value: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is float:
-        return isinstance(value, int | float) and abs(value) < float("inf")
+        return isinstance(value, int | float) and abs(value) < 1e300
+    if isinstance(value, int) and abs(value) >= 2**62:
+        return False
     return isinstance(kind, type) and isinstance(value, kind)
 
 

