@@ -11,10 +11,12 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from otoscope.adapters.card import sha256_of
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.labels import read_text
-from otoscope.adapters.ports import Port
+from otoscope.adapters.ports import Graph, Port
 from otoscope.adapters.safety import clean_text, sniff
 
 KINDS = {
@@ -28,6 +30,8 @@ KINDS = {
     "torch.export": "torch",
 }
 BANDS = range(20, 513)  # sizes that an axis of bands usually has
+USUAL = 16_000  # an open size, as of samples
+MAX_TRIAL = 2**24
 FEW = 20  # labels that a line can hold
 Sizes = tuple[int | str, ...]
 
@@ -53,13 +57,16 @@ def draft(path: Path) -> str:
     OtoscopeError
         If the file is none that a card can describe.
     """
-    if not path.is_file():
-        raise OtoscopeError(f"{path}: no such file; give the file of a model")
+    _refuse_what_needs_none(path)
     found = sniff(path)
     if found.kind not in KINDS:
-        raise OtoscopeError(f"{path}: is {found.kind}; a card can describe {', '.join(KINDS)} files")
+        what = "a recording" if found.kind == "unknown" and is_recording(path) else found.kind
+        raise OtoscopeError(f"{path}: is {what}; a card can describe {', '.join(KINDS)} files")
     kind = KINDS[found.kind]
-    inputs, outputs = _ports(path, kind)
+    graph = _graph(path, kind)
+    inputs, outputs = (graph.inputs, graph.outputs) if graph is not None else ((), ())
+    output, returns = _scores(graph) if graph is not None else ("softmax", "logits" if kind == "torch" else "scores")
+    whole = found.kind in ("torchscript", "torch.export") or (kind == "torch" and bool(found.runs))
     labels, note = _labels(path, outputs)
     name = clean_text(path.stem, "the file's name")
     lines = [
@@ -69,9 +76,9 @@ def draft(path: Path) -> str:
         f"path = {json.dumps(path.name)}",
         f'sha256 = "{sha256_of(path)}"',
         f"labels = {labels}{note}",
-        'output = "softmax"  # check: softmax, sigmoid or regression',
-        f'returns = "{"logits" if kind == "torch" else "scores"}"  # check: before or after the activation',
-        *_settings(kind, inputs, outputs),
+        f'output = "{output}"  # check: softmax, sigmoid or regression',
+        f'returns = "{returns}"  # check: before or after the activation',
+        *([] if whole else _settings(kind, inputs, outputs)),
         "",
         "[input]",
         "rate = 16000  # check: in hertz",
@@ -80,19 +87,65 @@ def draft(path: Path) -> str:
     return "\n".join(lines).rstrip() + '\n\n[licence]\nweights = "unknown"  # check\n'
 
 
-def _ports(path: Path, kind: str) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+def _refuse_what_needs_none(path: Path) -> None:
+    """Say what to do with what is no file of a model, or needs no card."""
+    transformers = path / "config.json" if path.is_dir() else path.parent / "config.json"
+    if transformers.is_file():
+        raise OtoscopeError(f"{path}: a folder of transformers needs no card; use --model {transformers.parent}")
+    if path.is_dir():
+        raise OtoscopeError(f"{path}: is a folder; give the file of a model")
+    if not path.is_file():
+        raise OtoscopeError(f"{path}: no such file; give the file of a model")
+
+
+def is_recording(path: Path) -> bool:
+    """Whether libsndfile takes a file for a recording."""
+    import soundfile
+
+    try:
+        soundfile.info(path)
+    except (soundfile.SoundFileError, RuntimeError):
+        return False
+    return True
+
+
+def _graph(path: Path, kind: str) -> Graph | None:
     """Open a graph to see what it takes and gives; of other files nothing is known."""
     if kind == "onnx":
         from otoscope.adapters.onnx_model import OnnxGraph
 
-        graph = OnnxGraph(path)
-        return graph.inputs, graph.outputs
+        return OnnxGraph(path)
     if kind == "tflite":
         from otoscope.adapters.tflite_model import TfliteGraph
 
-        lite = TfliteGraph(path)
-        return lite.inputs, lite.outputs
-    return (), ()
+        return TfliteGraph(path)
+    return None
+
+
+def _scores(graph: Graph) -> tuple[str, str]:
+    """Guess kind of output and what is returned from the answers to noise; where it cannot be asked, softmax."""
+    rng = np.random.default_rng(0)
+    try:
+        sizes = [_trial_size(port) for port in graph.inputs]
+        if any(np.prod(size) > MAX_TRIAL for size in sizes):
+            return "softmax", "scores"
+        feeds = {
+            port.name: port.encode(rng.standard_normal(size).astype(np.float32))
+            for port, size in zip(graph.inputs, sizes, strict=True)
+        }
+        answer = graph.outputs[0].decode(graph.run(feeds, [graph.outputs[0].name])[0])
+    except (OtoscopeError, IndexError):
+        return "softmax", "scores"
+    if answer.min() < 0 or answer.max() > 1:
+        return "softmax", "logits"
+    together = answer.shape[-1] > 1 and np.allclose(answer.sum(axis=-1), 1, atol=1e-3)
+    return ("softmax" if together else "sigmoid"), "scores"
+
+
+def _trial_size(port: Port) -> tuple[int, ...]:
+    """Fill the open sizes of an input: one item, and as many samples or frames as are usual."""
+    usual = [1] + [USUAL] * max(0, len(port.shape) - 1) if len(port.shape) > 1 else [USUAL]
+    return tuple(size if isinstance(size, int) else usual[place] for place, size in enumerate(port.shape))
 
 
 def _labels(path: Path, outputs: tuple[Port, ...]) -> tuple[str, str]:

@@ -173,9 +173,12 @@ def _from_folder(folder: Path, loading: Loading) -> Model:
 
 def _no_card(path: Path) -> OtoscopeError:
     """Say what a bare file is, what loading it would run, and that it needs a card."""
+    from otoscope.adapters.draft import is_recording
     from otoscope.adapters.safety import open_checked, sniff
 
     found = sniff(path)
+    if found.kind == "unknown" and is_recording(path):
+        return OtoscopeError(f"{path}: is a recording, no model; give a short name, a model card or a folder")
     remedy = f"write a card beside it: otoscope card {path} > {path.stem}.toml"
     try:
         open_checked(path, {found.kind}, trust=False, remedy=remedy)

@@ -9,6 +9,8 @@ tables, and dataclasses.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,6 +34,7 @@ SYNONYMS = {
     "weights": ("path",),
     "file": ("path",),
 }
+FIELD = re.compile(r"^(\w[\w, ]*) : [^\n]*\n((?: +[^\n]+\n?)*)", flags=re.MULTILINE)  # of a numpydoc section
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -133,8 +136,8 @@ def _told(kind: Any) -> str:
 
 
 def schema(cls: type) -> dict[str, Any]:
-    """Write the rules of a dataclass as JSON Schema; its docstring tells what the keys mean."""
-    fields = dataclasses.fields(cls)
+    """Write the rules of a dataclass as JSON Schema, with what its docstring tells of the keys, and their defaults."""
+    fields, meanings = dataclasses.fields(cls), described(cls)
     required = [
         field.name
         for field in fields
@@ -144,8 +147,27 @@ def schema(cls: type) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": required,
-        "properties": {field.name: _schema(_hints(cls)[field.name]) for field in fields},
+        "properties": {
+            field.name: _schema(_hints(cls)[field.name]) | _told_of(field, meanings.get(field.name, ""))
+            for field in fields
+        },
     }
+
+
+def _told_of(field: dataclasses.Field[Any], meaning: str) -> dict[str, Any]:
+    """Say what a key means and what it is where it is left out."""
+    plain = isinstance(field.default, bool | int | float | str) and field.default != ""
+    return ({"description": meaning} if meaning else {}) | ({"default": field.default} if plain else {})
+
+
+def described(cls: type) -> dict[str, str]:
+    """Read what the fields of a dataclass mean from the section Attributes of its docstring and of its bases'."""
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        text = inspect.cleandoc(base.__doc__ or "").partition("Attributes\n----------\n")[2]
+        for names, meaning in FIELD.findall(text + "\n"):
+            meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
+    return meanings
 
 
 def _schema(kind: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from otoscope.adapters.card import read_card
@@ -67,6 +68,38 @@ def test_the_shape_of_the_input_suggests_the_layout(
     model = load_model(str(tmp_path / "net.toml"))
     assert model.labels == ("class 0", "class 1", "class 2")
     assert model.predict(np.full((2, model.n_samples or 9000), 0.1, np.float32)).shape == (2, 3)
+
+
+@pytest.mark.skipif(not (DATA / "models").is_dir(), reason="needs the models of other people; set OTOSCOPE_DATA")
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("mtt_musicnn.onnx", "sigmoid"), ("yamnet.tflite", "sigmoid"), ("piano_emotion.tflite", "softmax")],
+)
+def test_the_kind_of_scores_is_guessed_by_asking(tmp_path: Path, name: str, output: str) -> None:
+    shutil.copy(DATA / "models" / name, tmp_path / name)
+    about = tomllib.loads(draft(tmp_path / name))["model"]
+    assert (about["output"], about["returns"]) == (output, "scores")
+
+
+def test_whole_networks_get_no_factory(tmp_path: Path) -> None:
+    files = hostile.harmless_files(tmp_path)
+    for name, whole in (("scripted.pt", True), ("program.pt2", True), ("module.pt", True), ("state.pt", False)):
+        assert ("factory" in draft(files[name])) is not whole, name
+
+
+def test_what_needs_no_card_is_told_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(OtoscopeError, match=rf"needs no card; use --model {tmp_path}$"):
+            draft(path)
+    sound = tmp_path / "other" / "a.wav"
+    sound.parent.mkdir()
+    soundfile.write(sound, np.zeros(800), 8000)
+    with pytest.raises(OtoscopeError, match=r"a\.wav: is a recording; a card can describe"):
+        draft(sound)
+    with pytest.raises(OtoscopeError, match=r"a\.wav: is a recording, no model"):
+        load_model(str(sound))
 
 
 def test_labels_beside_the_file_are_found_and_many_are_asked_for(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
 from otoscope.adapters.card import read_card
+from otoscope.adapters.card_schema import card_schema
 from otoscope.adapters.conformance import check_model
+from otoscope.adapters.registry import kinds
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -33,6 +36,24 @@ def test_the_adapter_for_an_unlisted_framework_is_short_and_keeps_the_contract(
     scope: dict[str, Any] = {}
     exec(code, scope)
     check_model(scope["model"])
+
+
+GUIDE = (Path(__file__).parents[1] / "docs/cards/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", GUIDE, flags=re.DOTALL))
+def test_the_cards_to_copy_keep_the_rules(tmp_path: Path, text: str) -> None:
+    (tmp_path / "card.toml").write_text(text, encoding="utf-8")
+    card = read_card(tmp_path / "card.toml")
+    assert jsonschema.Draft202012Validator(card_schema()).is_valid(card.tables)
+    assert card.hearing.rate == 16000
+    assert card.labels
+
+
+def test_there_is_a_card_to_copy_for_every_kind() -> None:
+    shown = set(re.findall(r'^kind = "(\w+)"', GUIDE, flags=re.MULTILINE))
+    published = {read_card(path).model.kind for path in (Path(__file__).parents[1] / "docs/cards").glob("*.toml")}
+    assert shown | published | {"harmonics"} == set(kinds())
 
 
 def test_the_card_keeps_the_rules(tmp_path: Path) -> None:
