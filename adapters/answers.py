@@ -160,7 +160,10 @@ def scores_of(document: Any, labels: Sequence[str], *, answer: str | None = None
     if not isinstance(found, list):
         raise OtoscopeError(f"the answer holds no scores: {shown(str(found))}; write them by label or as a list")
     if len(found) != len(labels):
-        raise OtoscopeError(f"the answer holds {len(found)} scores for {len(labels)} labels")
+        raise OtoscopeError(
+            f"the answer holds {len(found)} scores for {len(labels)} labels; name one label for each score in [model], "
+            "or answer with {label: score}"
+        )
     return [_number(value, label) for value, label in zip(found, labels, strict=True)]
 
 

@@ -1,5 +1,10 @@
 """Look into archives and arrays before anything is unpacked: their kind, the pickles in them, bombs and lies.
 
+Readers find the directory of a zip archive in different ways: zipfile looks where it ends, that of torch where it is
+said to begin. What was looked at must be what is loaded, so an archive passes only where both are the same place. On
+this rests that a `torch` file whose `runs` are empty may be read by ``torch.load(weights_only=True)``, and by no other
+call.
+
 A fault is an `OtoscopeError` that gives the reason; `otoscope.adapters.safety` adds the file.
 """
 
@@ -11,6 +16,7 @@ import io
 import lzma
 import math
 import re
+import struct
 import zipfile
 import zlib
 from contextlib import suppress
@@ -22,7 +28,8 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pickles import BROKEN, HARMLESS, HEAD, MAX_LOOK, MB, UNRESOLVED, Budget, pickle_names, read
 
 RUNS_CODE = frozenset({"pickle", "torchscript", "torch.export", "python"})
-MAX_MEMBERS, MAX_DIRECTORY = 100_000, 16 * MB
+MAX_MEMBERS, MAX_DIRECTORY = Budget.members, 16 * MB
+END, END64, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 MAX_UNPACKED, MAX_RATIO, RATIO_FROM = 16 * 1024 * MB, 200, 256 * MB
 ZIP, NPY = (b"PK\x03\x04", b"PK\x05\x06"), b"\x93NUMPY"
 NUMBER = rb"'[<>|=]?[a-zA-NP-Z]\d{1,9}(?:\[\w+\])?'"
@@ -37,7 +44,10 @@ STORAGE = re.compile(r"[^/]+/(?:data|constants|data/weights|data/constants)/\w+"
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is, and the names of what loading it would run."""
+    """What a file is, and the names of what loading it would run.
+
+    Empty `runs` of a `torch` file mean that ``torch.load(weights_only=True)`` reads it; any other call may run code.
+    """
 
     kind: str
     runs: tuple[str, ...] = ()
@@ -46,9 +56,15 @@ class Found:
 def sniff_zip(stream: IO[bytes], size: int, budget: Budget, depth: int = 0) -> Found:
     """Check the directory, then look at each member."""
     runs, kinds = dict[str, None](), set[str]()
+    n_members = _check_directory(stream, size)
     with zipfile.ZipFile(_Capped(stream)) as archive:
         members = archive.infolist()
+        budget.members -= len(members)
+        if depth and budget.members < 0:
+            raise OtoscopeError(f"nests archives of more than {MAX_MEMBERS} members in all; do not open it")
         _check_members(members, size)
+        if n_members not in (len(members), len(members) & 0xFFFF, 0xFFFF):
+            raise OtoscopeError(f"is an archive of {len(members)} members that says {n_members}; get it again")
         kind = _archive_kind([member.filename for member in members])
         torch = kind.startswith("torch")
         for info in members:
@@ -73,6 +89,29 @@ class _Capped:
         if size > MAX_DIRECTORY:
             raise OtoscopeError("is an archive with too large a directory; get it again")
         return self._read(size if size >= 0 else MAX_DIRECTORY)
+
+
+def _check_directory(stream: IO[bytes], size: int) -> int:
+    """See that all readers find the same directory, and tell how many members the end of the archive states."""
+    tail = min(size, END64.size + LOCATOR.size + END.size)
+    stream.seek(size - tail)
+    data = stream.read(tail)
+    stream.seek(0)
+    at = tail - END.size
+    if at < 0 or data[at : at + 4] != b"PK\5\6":
+        raise OtoscopeError("is an archive that ends in a comment or in something else; pack it again")
+    *_, n_members, length, start, comment = END.unpack_from(data, at)
+    end = size - END.size
+    if data[max(0, at - LOCATOR.size) : at].startswith(b"PK\6\7"):
+        end -= LOCATOR.size + END64.size
+        at64 = at - LOCATOR.size - END64.size
+        found = END64.unpack_from(data, at64) if at64 >= 0 else (b"",)
+        if found[0] != b"PK\6\6" or LOCATOR.unpack_from(data, at - LOCATOR.size)[2] != end:
+            raise OtoscopeError("is an archive whose end is not where it says; pack it again")
+        n_members, length, start = found[-3:]
+    if comment or start + length != end:
+        raise OtoscopeError("is an archive whose directory is not where it says; pack it again")
+    return int(n_members)
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
@@ -111,7 +150,8 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget, dep
 
 
 def _nested(data: bytes, info: zipfile.ZipInfo, budget: Budget, depth: int) -> Found:
-    if depth or len(data) < info.file_size:
+    budget.nested -= len(data)
+    if depth or len(data) < info.file_size or budget.nested < 0:
         raise OtoscopeError(
             f"nests an archive {shown(info.filename)} too deep or too large to check; unpack it yourself"
         )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from otoscope.adapters.loading import Loading
     from otoscope.adapters.network import NetworkModel
 
+MOST_ITEMS = 4096  # that a network of fixed size may take at once
 STEPS = "scores come in 256 steps (8-bit output); --clip 0.002 keeps log-odds within what they can tell"
 
 
@@ -65,6 +66,8 @@ class GraphSettings:
             raise OtoscopeError("context and state are for networks that hear in steps; give chunk, in samples")
         if not 1 <= (1 if self.chunk is None else self.chunk) <= 2**28 or not 0 <= self.context <= 2**28:
             raise OtoscopeError(f"need chunk ≥ 1 and context ≥ 0, got {self.chunk} and {self.context}")
+        if wrong := [name for name, output in self.state.items() if not isinstance(output, str)]:
+            raise OtoscopeError(f"state {wrong[0]!r} must be the name of an output")
 
 
 def _find(ports: Sequence[Port], name: str, what: str) -> Port:
@@ -100,6 +103,12 @@ class GraphNetwork:
         self._check_all_given()
         _check_fit(self.input, hearing, settings)
         self.block = self._block()
+        if (self.block or 1) > MOST_ITEMS:
+            raise OtoscopeError(f"the network takes {self.block:.2g} items at once; export it with an open first axis")
+        for port in self.constants:  # says at once what cannot be
+            port.full(settings.constants[port.name], 1)
+        for port, _ in self.states:
+            port.full(0, 1)
 
     def _hears(self) -> Port:
         """Choose the input that hears."""

@@ -42,6 +42,10 @@ MOST_MOVES = 3
 MOST_PAUSE = 30.0  # seconds between two tries of our own
 MOST_WAIT = 120.0  # seconds that a service may ask for
 VARIABLE = re.compile(r"\$(\w+)")
+# Headers of the connection, not of the request; one of them would part what is shown from what is sent.
+OURS = re.compile(
+    r"host|content-length|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|proxy-.*", re.I
+)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a name of a header, RFC 9110, section 5.6.2
 
 
@@ -52,6 +56,7 @@ class HttpSettings:
     Attributes
     ----------
     url : str
+        Where the sound is sent to, ``https://host/path``.
     method : {"POST", "PUT"}
     field : str
         Of a multipart form; empty: the body is the WAV file.
@@ -89,6 +94,8 @@ class HttpSettings:
             raise OtoscopeError(f"field must be a plain name, got {shown(self.field)}")
         host_of(self.url)
         for name, value in self.headers.items():
+            if OURS.fullmatch(name):
+                raise OtoscopeError(f"headers: {name} belongs to the connection, which sets it itself; remove it")
             if not TOKEN.fullmatch(name) or not isinstance(value, str) or not value.isprintable():
                 raise OtoscopeError(f"headers: {shown(name)} must be a plain name with a text in one line")
 
@@ -116,9 +123,16 @@ def host_of(url: str) -> str:
     >>> host_of("https://example.org:8443/score?key=1")
     'example.org:8443'
     """
+    # Readers of addresses disagree on white space and backslashes, and on how letters beyond ASCII are spelt.
+    if re.search(r"[\s\\\x00-\x1f\x7f]", url):
+        raise OtoscopeError("url must be an address https://host/path without spaces and backslashes")
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        host, port = parts.hostname or "", parts.port
+        if not parts.netloc.isascii():
+            raise OtoscopeError("url: the name of the host must be ASCII; write it in punycode, xn--…")
+    except OtoscopeError:
+        raise
     except ValueError:
         host, parts, port = "", urlsplit(""), None
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[\w.:-]+", host):
@@ -126,6 +140,15 @@ def host_of(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise OtoscopeError("url holds a user or password; put it into headers as $NAME of an environment variable")
     return host if port is None else f"{host}:{port}"
+
+
+def is_encrypted(url: str) -> bool:
+    """Tell whether an address is one of https.
+
+    >>> is_encrypted("HTTPS://example.org/score")
+    True
+    """
+    return urlsplit(url).scheme == "https"  # in lower case, whatever the card writes
 
 
 def from_card(card: Card, loading: Loading) -> CallableModel:
@@ -136,19 +159,23 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
     OtoscopeError
         If nobody allowed the network, requests is not installed, or a header names a variable that is not set.
     """
-    card.refuse("pool", "path")
+    card.refuse("pool")
+    if "url" not in card.model.settings:
+        fault = "[model] path means nothing to kind http; remove it, and" if card.model.path else "lacks the address;"
+        raise OtoscopeError(f'{fault} write url = "https://host/path" under [model.settings]')
+    card.refuse("path")
     rate, _ = card.waveform()
     settings = card.settings(HttpSettings)
     sent, host = f"altered versions of your recording ({SPOKEN[settings.subtype]}, {rate} Hz)", host_of(settings.url)
+    secrets = "".join(f" and the environment variable ${name}" for name in settings.variables())
     if not loading.allow_network:
-        secrets = "".join(f" and the environment variable ${name}" for name in settings.variables())
         raise OtoscopeError(
             f"{card.path}: would send hundreds of {sent}{secrets} to host {host}; say --allow-network "
             "(allow_network=True) if it may"
         )
     require("requests", "http")
-    bare = "" if settings.url.startswith("https:") else ", not encrypted"
-    note = f"{sent.replace('your', 'the')} were sent to host {host}{bare}"
+    bare = "" if is_encrypted(settings.url) else ", not encrypted"
+    note = f"{sent.replace('your', 'the')}{secrets} were sent to host {host}{bare}"
     return from_function(card, loading, Service(settings, card, rate), notes=(note,))
 
 
@@ -220,6 +247,6 @@ def _followed(url: str, reply: Reply) -> str:
         there = host_of(target)
     except ValueError:
         raise OtoscopeError("redirects to what is no address; correct the card") from None
-    if there != host_of(url) or (url.startswith("https:") and not target.startswith("https:")):
+    if there != host_of(url) or (is_encrypted(url) and not is_encrypted(target)):
         raise OtoscopeError(f"redirects to host {there}, which is not followed; name that address in the card")
     return target

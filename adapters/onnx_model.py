@@ -4,6 +4,10 @@ A card of kind ``onnx`` says how the network hears (``[input]``: waveforms, or a
 further inputs get (`otoscope.adapters.graphs.GraphSettings`). ONNX files hold no code: no library of custom operators
 is ever registered, and weights in further files are read from the file's own folder only. Where a front end is
 declared, the bands route works as for any network; gradients there are none.
+
+No code is not no danger: a graph is a program all the same. It may loop for ever, or ask for more memory than there is,
+and nothing here bounds its time or its memory, which onnxruntime offers no way to do. Run a file from somebody you do
+not know in a process that you can end, under a limit of memory.
 """
 
 from __future__ import annotations

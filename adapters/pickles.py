@@ -43,6 +43,8 @@ class Budget:
 
     bytes: int = MAX_LOOK
     opcodes: int = 1_000_000
+    members: int = 100_000  # of an archive and of all archives in it
+    nested: int = 256 * MB  # bytes of archives in an archive
 
 
 @dataclass

@@ -7,6 +7,7 @@ come from files that nobody vouches for, so they are shown through `plain`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ Array = npt.NDArray[Any]
 
 TYPES = {"float32": "float", "float64": "double"}  # in ONNX's words; others are called as in numpy
 MAX_NAME = 80
+MAX_FILL = 64 << 20  # bytes that a number of the card may be spread over
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,29 @@ class Port:
         """Fill the port's shape with a number, `n` where the shape is open; a list must fit as it is."""
         try:
             given = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise OtoscopeError(f"{self} takes a number or a list of numbers, the card gives {value!r:.60}") from None
-        shape = tuple(size if isinstance(size, int) else n for size in self.shape)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            raise OtoscopeError(
+                f"{self} takes a number or a list of numbers, the card gives {_shown(value)}; correct it"
+            ) from None
+        shape = tuple(size if isinstance(size, int) and size >= 0 else n for size in self.shape)
         if given.ndim == 0:
+            if math.prod(shape) * given.itemsize > MAX_FILL:
+                raise OtoscopeError(
+                    f"{self} would take {min(math.prod(shape), 10**18):.2g} numbers, more than {MAX_FILL >> 20} MB; "
+                    "export the network with a smaller input"
+                )
             given = np.full(shape, given)
         if given.shape != shape:
             raise OtoscopeError(f"the card gives {self} a list of shape {given.shape}; give one number, or that shape")
         return self.encode(given)
+
+
+def _shown(value: object) -> str:
+    """Show what a card gives; whole numbers of thousands of digits have no text."""
+    try:
+        return plain(f"{value!r:.60}")
+    except (ValueError, RecursionError):
+        return "what cannot be written"
 
 
 class Graph(Protocol):

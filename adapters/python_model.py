@@ -60,7 +60,13 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
     OtoscopeError
         If nobody allowed it to run, it cannot be found, or its module or factory fails.
     """
-    card.refuse("pool", "path")
+    card.refuse("pool")
+    if "function" not in card.model.settings:
+        fault = (
+            "[model] path means nothing to kind python; remove it, and" if card.model.path else "lacks the function;"
+        )
+        raise OtoscopeError(f'{fault} write function = "file.py:name" under [model.settings]')
+    card.refuse("path")
     settings = card.settings(PythonSettings)
     name, neighbours = settings.function, Neighbours(card.path.resolve().parent)
     # Only a file beside the card sees its neighbours; an installed package is what it is.

@@ -8,7 +8,9 @@
     statistics = ["mean", "std"]
 
 Files written by skops are read without running anything; types that skops does not know need trust, and the error names
-them. Pickles and joblib files run what they like, so they need trust always.
+them. So do types that it knows but that do more than calculate: a `CountVectorizer` opens every file whose name it is
+given, and a classifier before it in the pipeline can give it any name. Only the modules of `NUMERIC` need no trust.
+Pickles and joblib files run what they like, so they need trust always.
 
 What the estimator is asked for: probabilities where it has them ("softmax", or "sigmoid" where each class is decided
 for itself), else its decision values or, of a regressor, its predictions ("regression"). A card that says ``output`` is
@@ -30,9 +32,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from otoscope.adapters.archives import shown
 from otoscope.adapters.card import Card, sha256_of
 from otoscope.adapters.errors import OtoscopeError, unknown
-from otoscope.adapters.features import EXTRACTORS, Features, extract, feature_names
+from otoscope.adapters.features import EXTRACTORS, Features, check_window, extract, feature_names
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.model import Float32, Floats, Output, probe_sounds
 from otoscope.adapters.safety import open_checked
@@ -40,6 +43,15 @@ from otoscope.adapters.wrap import CallableModel, from_function
 
 SETTINGS = tuple(EXTRACTORS.values())
 N_TRIALS = 4  # sounds that an estimator is tried on when it is loaded
+
+# What only calculates. Not among them: feature_extraction, which opens files, and datasets, which fetches them.
+SKLEARN = (
+    "_loss base calibration cluster compose covariance cross_decomposition decomposition discriminant_analysis dummy "
+    "ensemble feature_selection frozen gaussian_process impute isotonic kernel_approximation kernel_ridge linear_model "
+    "manifold metrics mixture model_selection multiclass multioutput naive_bayes neighbors neural_network pipeline "
+    "preprocessing random_projection semi_supervised svm tree utils"
+)
+NUMERIC = (*(f"sklearn.{name}" for name in SKLEARN.split()), "builtins", "collections", "numpy", "scipy")
 
 Way = Literal["predict_proba", "decision_function", "predict"]
 
@@ -55,6 +67,7 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
     card.refuse("returns", "answer", "pool")
     rate, n_samples = card.waveform()
     settings = read_settings(card)
+    check_window(n_samples or rate, rate, settings)
     file = card.weights
     estimator, notes = load_estimator(file, loading)
     trial = extract(probe_sounds(rate, n_samples or rate)[:N_TRIALS], rate, settings)  # says at once what cannot be
@@ -75,8 +88,13 @@ def read_settings(card: Card) -> Features:
     name = card.model.settings.get("features")
     if name is None:
         raise OtoscopeError(f"[model.settings] lacks 'features', one of {', '.join(EXTRACTORS)}; add it")
-    if not isinstance(name, str) or name not in EXTRACTORS:
-        raise unknown("features", name, EXTRACTORS)
+    if not isinstance(name, str):
+        raise OtoscopeError(
+            f"features must be one of {', '.join(EXTRACTORS)}, with their settings beside it: "
+            'features = "mfcc", n_mfcc = 13; own features: kind = "python"'
+        )
+    if name not in EXTRACTORS:
+        raise OtoscopeError(f'{unknown("features", name, EXTRACTORS)}; own features: kind = "python"')
     return card.settings(EXTRACTORS[name])
 
 
@@ -136,14 +154,37 @@ def _read_skops(path: Path, loading: Loading) -> Any:
     )
     try:
         types = io.get_untrusted_types(file=path)
+        beyond = _beyond_numbers(path)
     except wrong as error:
         raise _unreadable(path, error) from None
     if types:
         loading.run_code(path, f"code of types that skops does not know: {', '.join(types)}"[:400])
+    if beyond:
+        loading.run_code(path, f"estimators that may open files or do more than calculate: {', '.join(beyond)}"[:400])
     try:
         return io.load(path, trusted=types)
     except wrong as error:
         raise _unreadable(path, error) from None
+
+
+def _beyond_numbers(path: Path) -> list[str]:
+    """Name the types in a file of skops whose modules are not among the numeric ones.
+
+    Every table of the schema is looked at, whether skops would make an object of it or not.
+    """
+    with zipfile.ZipFile(path) as archive:
+        rest = [json.loads(archive.read("schema.json"))]
+    found = set[str]()
+    while rest:
+        node = rest.pop()
+        if isinstance(node, dict):
+            module = node.get("__module__")
+            if module is not None and not any(f"{module}.".startswith(f"{name}.") for name in NUMERIC):
+                found.add(shown(f"{module}.{node.get('__class__')}"[:100]))
+            rest += node.values()
+        elif isinstance(node, list):
+            rest += node
+    return sorted(found)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.loading import Loading
 from otoscope.adapters.model import BATCH_SIZE, Float32, Floats, Output, Returns
 from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.vendor_files import first_line
 from otoscope.adapters.vendor_folder import Folder, read_folder
 from otoscope.adapters.vendor_frontends import Vendor, Way, find_way
 
@@ -209,8 +210,8 @@ def _fitting(path: Path) -> Iterator[None]:
     """Tell in one line that the parts of a folder do not fit each other, which transformers finds out by failing."""
     try:
         yield
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        reason = first_line(error)
         raise OtoscopeError(
             f"{path}: its network does not take what its feature extractor makes ({reason}); config.json and "
             "preprocessor_config.json must belong together"

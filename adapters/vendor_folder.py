@@ -1,6 +1,8 @@
 """Let transformers build the model of a folder, and believe nothing it only logs.
 
-`otoscope.adapters.vendor_files` has read settings and weights; transformers builds the network from them. What it then
+`otoscope.adapters.vendor_files` has read settings and weights; transformers builds the network from them, of a type
+that classifies audio, and the feature extractor, one of four; it opens no file of the folder itself, asks nobody and
+fetches nothing. Only a folder with code of its own that the user trusts is left to transformers' own ways. What it then
 says of the weights is taken seriously: one that the file lacks is an error, for transformers would draw it at random
 (the head of a model made for another task) and say so in its log only, and the explanation would be one of chance.
 Labels are checked, noise that an extractor would add is left out, and nothing is printed.
@@ -10,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +22,29 @@ from typing import Any
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.safety import clean_text
+from otoscope.adapters.vendor_bounds import check_size
 from otoscope.adapters.vendor_files import (
     CONFIG,
     FAULTS,
+    IMPLEMENTATIONS,
     PREPROCESSOR,
     first_line,
+    printable,
     read_config,
     read_preprocessor,
     read_weights,
 )
+from otoscope.adapters.vendor_quiet import quiet, secluded
 
 VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "architectures")
+# Where it came from, and how it is computed on another machine: nothing of this reaches the network here.
+DROPPED = ("_name_or_path", "name_or_path", "_commit_hash", *IMPLEMENTATIONS)
+EXTRACTORS = (
+    "Wav2Vec2FeatureExtractor",
+    "ASTFeatureExtractor",
+    "WhisperFeatureExtractor",
+    "SeamlessM4TFeatureExtractor",
+)
 HARMLESS_MISSING = ("masked_spec_embed",)  # used in training only
 
 
@@ -79,47 +92,77 @@ def read_folder(path: Path, loading: Loading) -> Folder:
     """
     transformers = require("transformers", "transformers")
     settings, heard = read_config(path, loading), read_preprocessor(path, loading)
+    own = bool(settings.get("auto_map") or heard.get("auto_map"))  # trusted by now
     state = read_weights(path, loading)
-    with _quiet(transformers), _told(path, transformers):
-        config = _config(path, settings, transformers, trust=loading.trust)
+    with secluded(), quiet(transformers), _told(path, transformers):
+        network, config, extractor = (_own if own else _known)(path, settings, heard, transformers)
         labels = _labels(path / CONFIG, config)
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(
-            str(path), config=config, local_files_only=True, trust_remote_code=loading.trust
-        )
-        network = _network(path, config, settings, transformers)
+        if not own:
+            check_size(path / CONFIG, network, config, state)
         model, report = network.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     if not isinstance(getattr(extractor, "sampling_rate", None), int):
         raise OtoscopeError(f"{path}: its feature extractor states no sampling_rate; add it to {PREPROCESSOR}")
     notes = [*_complete(path, report, settings), *_without_dither(extractor)]
-    plain = {key: value for key, value in settings.items() if key not in VOLATILE}
-    digest = hashlib.sha256(json.dumps([plain, heard], sort_keys=True).encode()).hexdigest()
+    digest = _digest(settings, heard, path if own else None)
     return Folder(path, model.float().eval(), extractor, labels, digest, tuple(notes))
 
 
-def _config(path: Path, settings: Mapping[str, Any], transformers: Any, *, trust: bool) -> Any:
-    """Build the configuration of an audio classifier."""
+def _digest(settings: Mapping[str, Any], heard: Mapping[str, Any], own: Path | None) -> str:
+    """Identify what the model is built from: its settings, and its own code where that runs."""
+    plain = {key: value for key, value in settings.items() if key not in VOLATILE}
+    digest = hashlib.sha256(json.dumps([plain, heard], sort_keys=True).encode())
+    for file in sorted(own.glob("*.py")) if own is not None else ():
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _known(path: Path, settings: dict[str, Any], heard: dict[str, Any], transformers: Any) -> tuple[Any, Any, Any]:
+    """Build configuration and extractor of a type that transformers ships from the settings that were checked."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
     kind = settings.get("model_type")
-    if settings.get("auto_map") is None and (not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING):
+    if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
         raise OtoscopeError(
             f"{path / CONFIG}: transformers {transformers.__version__} knows no model_type {kind!r:.60}; "
             "update transformers, or give a model of a type it ships"
         )
-    config = transformers.AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=trust)
-    known = transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
-    if type(config) not in known and settings.get("auto_map") is None:
-        fitting = ", ".join(sorted(one.model_type for one in known))
-        raise OtoscopeError(f"{path / CONFIG}: {kind} models classify no audio; give one of {fitting}")
-    return config
+    if kind not in KNOWN:
+        raise OtoscopeError(f"{path / CONFIG}: {kind} models classify no audio; give one of {', '.join(sorted(KNOWN))}")
+    plain = {key: value for key, value in settings.items() if key not in DROPPED}
+    config = transformers.CONFIG_MAPPING[kind].from_dict(plain)
+    network = transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]
+    return network, config, _extractor(path, kind, heard, transformers)
 
 
-def _network(path: Path, config: Any, settings: Mapping[str, Any], transformers: Any) -> Any:
-    """Find the class of the network; the folder's own only where it is trusted by now."""
-    own = settings.get("auto_map", {}).get("AutoModelForAudioClassification")
-    if own is None:
-        return transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]
+def _extractor(path: Path, kind: str, heard: dict[str, Any], transformers: Any) -> Any:
+    """Build a feature extractor from checked settings; a class of any name could read files, or fetch them."""
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+
+    name = heard.get("feature_extractor_type", FEATURE_EXTRACTOR_MAPPING_NAMES.get(kind))
+    if name not in EXTRACTORS:
+        raise OtoscopeError(
+            f"{path}: its feature_extractor_type is {name!r:.60}; give one of {', '.join(EXTRACTORS)}, as audio "
+            f"classifiers have, in {PREPROCESSOR}"
+        )
+    return getattr(transformers, name).from_dict(dict(heard))
+
+
+def _own(path: Path, settings: dict[str, Any], _heard: dict[str, Any], transformers: Any) -> tuple[Any, Any, Any]:
+    """Let transformers load configuration and extractor of a folder whose own code is trusted."""
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-    return get_class_from_dynamic_module(own, str(path), local_files_only=True)
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": True}
+    config = transformers.AutoConfig.from_pretrained(str(path), **here)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(str(path), config=config, **here)
+    own = (settings.get("auto_map") or {}).get("AutoModelForAudioClassification")
+    if own is not None:
+        return get_class_from_dynamic_module(own, str(path), local_files_only=True), config, extractor
+    known = transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+    if type(config) not in known:
+        raise OtoscopeError(
+            f"{path / CONFIG}: its own code classifies no audio; name AutoModelForAudioClassification in auto_map"
+        )
+    return known[type(config)], config, extractor
 
 
 def _labels(file: Path, config: Any) -> tuple[str, ...]:
@@ -132,7 +175,7 @@ def _labels(file: Path, config: Any) -> tuple[str, ...]:
     except OtoscopeError as error:
         raise OtoscopeError(f"{file}: {error}") from None
     if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+        twice = Counter(labels).most_common(1)[0][0]
         raise OtoscopeError(f"{file}: two labels are called {twice!r}; name each class once in id2label")
     return tuple(labels)
 
@@ -142,14 +185,15 @@ def _complete(path: Path, report: Mapping[str, Any], settings: Mapping[str, Any]
     missing = [key for key in sorted(report["missing_keys"]) if not key.endswith(HARMLESS_MISSING)]
     missing += sorted(str(entry) for entry in report.get("mismatched_keys", ()))
     if missing:
-        made_for = ", ".join(map(str, settings.get("architectures") or ["another task"]))
+        named = settings.get("architectures") or "another task"
+        made_for = printable(", ".join(map(str, named)) if isinstance(named, list) else str(named))
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise OtoscopeError(
             f"{path}: its weights lack {missing[0]}{more}, which would be random (saved as {made_for:.80}); "
             "train and save it as a model for audio classification"
         )
     unused = sorted(report["unexpected_keys"])
-    return [f"{len(unused)} weights of the file belong to no part of this model: {unused[0]} …"] if unused else []
+    return [f"{len(unused)} weights of the file belong to no part of this model: {unused[0]!r:.80} …"] if unused else []
 
 
 def _without_dither(extractor: Any) -> list[str]:
@@ -175,21 +219,3 @@ def _told(path: Path, transformers: Any) -> Iterator[None]:
             f"{path}: transformers {transformers.__version__} cannot load it ({first_line(error)}); get it again, "
             "or save it with this version"
         ) from None
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep transformers' log and progress bars off the terminal for a moment."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity(logging.CRITICAL)
-    log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # The AST's own 128 bands are finer than its bins; that is how it was trained.
-            warnings.filterwarnings("ignore", "At least one mel filter has all zero values")
-            yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()

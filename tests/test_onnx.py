@@ -321,6 +321,61 @@ def test_further_inputs_that_are_missing_or_wrong_are_named(
         load_model(card(path, settings=settings)).predict(sounds)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "k = 1979-05-27",
+        "k = [1979-05-27T07:32:00Z]",
+        "k = 0x" + "f" * 400,
+        "k = 0x" + "f" * 5000,
+        "k = [0x" + "f" * 5000 + "]",
+        "k = {a = 1}",
+        "k = " + "[" * 70 + "1" + "]" * 70,
+    ],
+)
+def test_constants_that_are_no_numbers_are_told_in_one_line(tmp_path: Path, line: str) -> None:
+    path = card(with_constant(tmp_path / "m.onnx", ()), settings={"input": "x"})
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(f"\n[model.settings.constants]\n{line}\n")
+    with pytest.raises(OtoscopeError, match=r"k \(\) float takes a number or a list of numbers") as error:
+        load_model(path)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 400
+
+
+def with_constant(path: Path, shape: Shape) -> Path:
+    """Write a graph with a further input that reaches nothing."""
+    takes = [value("x", ("n", N)), value("k", shape)]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["scores"]), helper.make_node("Identity", ["k"], ["next"])]
+    outputs = [value("scores", ("n", 3)), value("next", shape)]
+    return save(path, nodes, takes, outputs, [tensor("w", WEIGHTS)])
+
+
+@pytest.mark.parametrize("shape", [(1 << 33,), (1 << 40,), (1 << 62, 1 << 62), (1 << 23, 1)])
+def test_no_constant_and_no_state_fills_the_memory(tmp_path: Path, shape: Shape) -> None:
+    path = with_constant(tmp_path / "m.onnx", shape)
+    further: tuple[dict[str, Any], ...] = {"constants": {"k": 1.0}}, {"chunk": N, "state": {"k": "next"}}
+    for one in further:
+        about: dict[str, Any] = {"answer": "scores", "pool": "mean", "settings": {"input": "x"} | one}
+        if shape == (1 << 23, 1):
+            load_model(card(path, **about))
+            continue
+        with pytest.raises(OtoscopeError, match=r"k \(.*\) float would take .* numbers, more than 64 MB") as error:
+            load_model(card(path, **about))
+        assert "\n" not in str(error.value)
+
+
+def test_a_fixed_number_of_items_is_bounded(tmp_path: Path) -> None:
+    with pytest.raises(OtoscopeError, match=r"the network takes 8\.6e\+09 items at once; export it with an open"):
+        load_model(card(linear(tmp_path / "m.onnx", takes=(1 << 33, N), gives=(1 << 33, 3))))
+
+
+def test_the_name_of_a_state_is_text(tmp_path: Path) -> None:
+    path = with_constant(tmp_path / "m.onnx", (1,))
+    with pytest.raises(OtoscopeError, match="state 'k' must be the name of an output"):
+        load_model(card(path, settings={"input": "x", "chunk": N, "state": {"k": 3}}))
+
+
 def test_of_several_outputs_the_card_must_name_one(tmp_path: Path, sounds: Array) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
     outputs = [value("a", ("n", 3)), value("b", ("n", 3))]

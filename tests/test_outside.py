@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -92,7 +93,7 @@ BAD = [
     ("", "the answer is empty"),
     ("<html>\x1b[31m" + "x" * 200, r"is no JSON: '<html>\\x1b\[31mx{69}'…"),
     ('{"a": 1}', "lacks label 'b'; it has 'a'"),
-    ("[1]", "holds 1 scores for 2 labels"),
+    ("[1]", r"holds 1 scores for 2 labels; name one label for each score in \[model\], or answer with"),
     ("[1, 2, 3]", "holds 3 scores for 2 labels"),
     ("[]", "holds 0 scores for 2 labels"),
     ("3", "holds no scores: '3'"),
@@ -578,6 +579,7 @@ def test_tokens_come_from_the_environment(tmp_path: Path, service: Seen, monkeyp
     sent = service.requests[0]["headers"]
     assert (sent["authorization"], sent["x-plain"]) == ("Bearer s3cret", "as it is")
     assert "s3cret" not in "".join(model.notes)
+    assert "and the environment variable $OTO_TOKEN were sent to host" in "".join(model.notes)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -776,6 +778,19 @@ def test_tls_that_is_none_is_told(tmp_path: Path, service: Seen) -> None:
         ({"url": "ftp://example.org"}, "url must be an address"),
         ({"url": "file:///etc/passwd"}, "url must be an address"),
         ({"url": "https://"}, "url must be an address"),
+        ({"url": "https://ex\u0430mple.org/x"}, "name of the host must be ASCII; write it in punycode"),  # Cyrillic
+        (
+            {"url": "https://fa\u00df.de/"},
+            "must be ASCII; write it in punycode",
+        ),  # fass.de to one, xn--fa-hia.de to another
+        ({"url": "https://a\u3002org/"}, "must be ASCII"),  # a full stop that is none
+        ({"url": "https://ex\tample.org/"}, "without spaces and backslashes"),
+        ({"url": "https://a.org\\.b.org/"}, "without spaces and backslashes"),
+        ({"headers": {"Host": "b.org"}}, "headers: Host belongs to the connection, which sets it itself; remove it"),
+        ({"headers": {"content-length": "3"}}, "headers: content-length belongs to the connection"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "headers: Transfer-Encoding belongs"),
+        ({"headers": {"CONNECTION": "close"}}, "headers: CONNECTION belongs"),
+        ({"headers": {"Proxy-Authorization": "$HOME"}}, "headers: Proxy-Authorization belongs"),
         ({"url": "https://me:pass@example.org"}, "url holds a user or password; put it into headers"),
         ({"method": "GET"}, "method must be one of POST, PUT"),
         ({"timeout": 0}, "timeout must lie between"),
@@ -800,9 +815,28 @@ def test_settings_of_services_are_checked(tmp_path: Path, settings: dict[str, An
 def test_names_of_hosts_are_shown_as_they_are_sent() -> None:
     from otoscope.adapters.http_model import host_of
 
-    assert host_of("https://ex\u0430mple.org/x") == "xn--exmple-4nf.org"  # a Cyrillic letter
+    assert host_of("https://xn--exmple-4nf.org/x") == "xn--exmple-4nf.org"
     assert host_of("http://[::1]:8000/") == "::1:8000"
     assert HttpSettings("https://example.org").subtype == "PCM_16"
+
+
+def test_an_address_in_capitals_is_encrypted_all_the_same(tmp_path: Path) -> None:
+    from otoscope.adapters.http_line import Reply
+    from otoscope.adapters.http_model import _followed
+
+    assert "not encrypted" not in "".join(http(tmp_path, "HTTPS://example.org/score").notes)
+    with pytest.raises(OtoscopeError, match=r"redirects to host example\.org, which is not followed"):
+        _followed("HTTPS://example.org/score", Reply(307, moved="http://example.org/score"))
+    assert _followed("https://example.org/a", Reply(307, moved="HTTPS://example.org/b")) == "HTTPS://example.org/b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("http", 'url = "https://host/path"'), ("python", 'function = "file.py:name"')]
+)
+@pytest.mark.parametrize("path", ["", "elsewhere"])
+def test_a_missing_key_is_named_with_its_place(tmp_path: Path, kind: str, key: str, path: str) -> None:
+    with pytest.raises(OtoscopeError, match=re.escape(f"write {key} under [model.settings]")):
+        otoscope.load_model(card(tmp_path, kind, {}, path=path), trust=True, allow_network=True)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -160,6 +161,69 @@ def test_bombs_are_not_unpacked(bombs: dict[str, Path]) -> None:
 def test_a_directory_of_members_too_many_to_read_is_not_read(tmp_path: Path) -> None:
     path = hostile.write_zip(tmp_path / "a.zip", *[("m" * 1000, b"\3\0", 0)] * 17_000)
     assert "too large a directory" in refusal(path)
+
+
+def stored(*members: tuple[str, bytes]) -> bytes:
+    """Pack a plain archive."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def test_members_are_counted_across_nested_archives(tmp_path: Path) -> None:
+    inner = hostile.write_zip(tmp_path / "inner.zip", *[(f"{i:x}", b"\3\0", 0) for i in range(40_000)]).read_bytes()
+    assert refusal(written(tmp_path / "two.zip", stored(*[(f"{i}", inner) for i in range(2)]))) == ""
+    path = written(tmp_path / "many.zip", stored(*[(f"{i}", inner) for i in range(60)]))
+    assert "nests archives of more than 100000 members in all" in refusal(path, trust=True)
+
+
+def test_bytes_are_counted_across_nested_archives(tmp_path: Path) -> None:
+    padded = hostile.zip_with(tmp_path / "inner.zip", {"a": bytes(40 * hostile.MB)}).read_bytes()
+    names = [f"{i}" for i in range(6)]
+    assert refusal(written(tmp_path / "six.zip", stored(*[(name, padded) for name in names]))) == ""
+    noise = os.urandom(2 * hostile.MB)  # else the ratio is refused
+    path = written(tmp_path / "seven.zip", stored(("noise", noise), *[(name, padded) for name in (*names, "6")]))
+    assert "too large to check" in refusal(path, trust=True)
+
+
+def split(benign: bytes, evil: bytes) -> dict[str, bytes]:
+    """Make archives in which two readers find two directories."""
+    end = len(benign) - 22
+    length, start = struct.unpack("<LL", benign[end + 12 : end + 20])
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, length, start)
+    return {
+        "one behind the other": evil[:-22] + benign,
+        "something before": evil[:4] + benign,
+        "a comment": benign[:-2] + b"\4\0abcd",
+        "something behind": benign + b"abcd",
+        "a wider end elsewhere": benign[:end] + locator + benign[end:],
+        "a wider end at its place, said to be elsewhere": benign[:end] + end64 + locator + benign[end:],
+        "fewer members than there are": benign[: end + 8] + b"\0\0\0\0" + benign[end + 12 :],
+        "a directory further before": benign[: end + 16] + struct.pack("<L", start - 1) + benign[end + 20 :],
+    }
+
+
+@pytest.mark.parametrize("name", split(stored(("a", b"")), b""))
+def test_an_archive_with_two_directories_is_refused(tmp_path: Path, marker: Path, name: str) -> None:
+    objects: tuple[object, ...] = {}, hostile.ByShell(marker)
+    benign, evil = (stored(("m/data.pkl", pickle.dumps(one, 2).ljust(200, b"\0"))) for one in objects)
+    assert refusal(written(tmp_path / "whole.pt", benign)) == ""
+    told = refusal(written(tmp_path / "a.pt", split(benign, evil)[name]), trust=True)
+    assert re.search("directory is not where|ends in a comment|whose end is not where|members that says 0", told), told
+
+
+def test_a_wider_end_at_its_place_passes(tmp_path: Path) -> None:
+    benign = stored(("a", b"hello"))
+    length, start = struct.unpack("<LL", benign[-10:-2])
+    end64 = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, length, start)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(benign) - 22, 1)
+    wide = (
+        benign[:-22] + end64 + locator + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[0xFFFF] * 2, *[0xFFFFFFFF] * 2, 0)
+    )
+    assert sniff(written(tmp_path / "a.zip", wide)) == Found("zip")
 
 
 @pytest.mark.parametrize(

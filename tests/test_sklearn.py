@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
@@ -162,6 +164,12 @@ MISFITS: list[tuple[Callable[[], Any], dict[str, Any], str]] = [
     (fitted, {"labels": ["tone", "hiss"]}, "the estimator's columns are hiss, tone; give the labels in this order"),
     (fitted, {"settings": {"n_mfcc": 8}}, "lacks 'features', one of mfcc, librosa, log_mel"),
     (fitted, {"settings": {"features": "mffc"}}, "unknown features 'mffc': did you mean 'mfcc'"),
+    (fitted, {"settings": {"features": "yamnet"}}, "unknown features 'yamnet': .*; own features: kind = \"python\""),
+    (
+        fitted,
+        {"settings": {"features": {"n_mfcc": 13}}},
+        'features must be one of .* features = "mfcc", n_mfcc = 13; own',
+    ),
     (fitted, {"settings": MFCC | {"n_mfc": 8}}, "unknown key 'n_mfc': did you mean 'n_mfcc'"),
     (fitted, {"pool": "mean"}, r"\[model\] pool means nothing to kind sklearn"),
     (fitted, {"returns": "logits"}, r"\[model\] returns means nothing to kind sklearn"),
@@ -217,6 +225,70 @@ def test_types_that_skops_does_not_know_need_trust_and_are_named(tmp_path: Path)
         otoscope.load_model(path)
     model = otoscope.load_model(path, trust=True)
     np.testing.assert_allclose(ask(model, WAVES), estimator.predict_proba(FEATURES), atol=1e-6)
+
+
+def reader(secret: Path) -> Any:
+    """Build an estimator of types that skops trusts, which opens a file and scores what stands in it."""
+    counter = CountVectorizer(analyzer="char").fit(["root", "user"])
+    counter.input = "filename"
+    names = DummyClassifier(strategy="constant", constant=str(secret)).fit(FEATURES, [str(secret), *["x"] * 23])
+    inner = LogisticRegression().fit(counter.vocabulary_.__len__() * [[0.0] * len(counter.vocabulary_)], [0, 1] * 3)
+    last = make_pipeline(counter, inner)
+    stack = StackingClassifier([("names", names)], final_estimator=last, stack_method="predict", cv="prefit")
+    stack.estimators_, stack.final_estimator_, stack.stack_method_ = [names], last, ["predict"]
+    return stack
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_estimators_that_skops_trusts_open_no_files(tmp_path: Path, nested: bool) -> None:
+    """Only what calculates passes without trust, at whatever depth of the file it lies."""
+    estimator = reader(tmp_path / "secret") if nested else make_pipeline(HashingVectorizer(), LogisticRegression())
+    path = card(tmp_path, estimator)
+    assert skops.io.get_untrusted_types(file=tmp_path / "ear.skops") == []
+    kind = "_vectorizer.CountVectorizer|text.CountVectorizer" if nested else "text.HashingVectorizer"
+    reason = (
+        rf"estimators that may open files or do more than calculate: sklearn\.feature_extraction\.({kind}); say --t"
+    )
+    with pytest.raises(OtoscopeError, match=reason):
+        otoscope.load_model(path)
+
+
+def test_all_estimators_but_those_of_texts_and_pictures_are_numeric() -> None:
+    from skops.io._trusted_types import SKLEARN_ESTIMATOR_TYPE_NAMES
+
+    from otoscope.adapters.sklearn_model import NUMERIC
+
+    left = {name for name in SKLEARN_ESTIMATOR_TYPE_NAMES if not name.startswith(tuple(f"{one}." for one in NUMERIC))}
+    assert {name.split(".")[1] for name in left} == {"feature_extraction"}
+
+
+def test_windows_that_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    path = card(tmp_path, fitted())
+    for n_samples, changes, reason in (
+        (268435456, {}, "features are made of at most 10 minutes, got 33554 s at 8000 Hz; set a smaller n_samples"),
+        (600 * RATE + 1, {}, "at most 10 minutes"),
+        (600 * RATE, {"hop_length": 1}, "600 s at hop_length 1 and n_fft 512 make 1234 million cells, more than 134"),
+    ):
+        about = CARD["model"] | {"settings": MFCC | changes}
+        write_card(Path(path), {"model": about, "input": {"rate": RATE, "n_samples": n_samples}})
+        with pytest.raises(OtoscopeError, match=reason):
+            otoscope.load_model(path)
+    with pytest.raises(OtoscopeError, match="at most 10 minutes"):
+        extract(np.zeros((1, 600 * RATE + 1), np.float32), RATE, settings())
+
+
+def test_many_windows_are_described_in_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otoscope.adapters.features.MOST_CELLS", 257 * 32 * 5)  # five windows of 32 frames
+    sizes, inner = [], Features.__args__[0].describe
+
+    def noting(self: Any, waveforms: Float32, rate: int) -> Any:
+        sizes.append(len(waveforms))
+        return inner(self, waveforms, rate)
+
+    monkeypatch.setattr(Features.__args__[0], "describe", noting)
+    np.testing.assert_allclose(extract(WAVES, RATE, settings()), FEATURES, rtol=1e-6, atol=1e-6)
+    assert sizes == [5, 5, 5, 5, 4]
+    assert extract(WAVES[:0], RATE, settings()).shape == (0, 16)
 
 
 def hostile(folder: Path) -> Path:

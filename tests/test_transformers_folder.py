@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,39 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "other file": (config(transformers_weights="../x.safetensors"), "transformers_weights is set"),
     "kernel": (config(attn_implementation="some/kernel"), "attn_implementation names code on the network"),
     "strange code": (config(auto_map="x"), "would run code from the model's folder .x.; a type that"),
+    "an image model": (
+        config(model_type="rf_detr", backbone="some/where", backbone_config=None),
+        "config.json: rf_detr models classify no audio",
+    ),
+    "an extractor of images": (
+        heard(feature_extractor_type="OneFormerImageProcessor", repo_path="/etc", class_info_file="passwd"),
+        "feature_extractor_type is 'OneFormerImageProcessor'; give one of Wav2Vec2FeatureExtractor, AST",
+    ),
+    "another auto class": (heard(feature_extractor_type="AutoTokenizer"), "feature_extractor_type is 'AutoTokenizer'"),
+    "no class of extractors": (heard(feature_extractor_type=["x"]), "feature_extractor_type is .'x'."),
+    "other settings": (config(configuration_files=["config.4.0.0.json"]), "configuration_files is set: it names other"),
+    "kernel deep inside": (config(x=[{"_attn_implementation": {"": "some/kernel"}}]), "names code on the network"),
+    "deep code": (config(x=[{"y": {"auto_map": {"AutoConfig": "own.X"}}}]), "config.json: would run code .*own.X"),
+    "layers": (config(num_hidden_layers=1001), "'num_hidden_layers' is 1001, more than 1000; correct it"),
+    "convolutions": (config(conv_dim=[16] * 1001), "'conv_dim' has 1001 entries, more than 1000"),
+    "positions": (config(max_source_positions=100_001), "'max_source_positions' is 100001, more than 100000"),
+    "wide": (config(hidden_size=131_072), r"config.json: describes a network of \d+ numbers, its weights hold \d+; "),
+    "a wide head": (config(classifier_proj_size=1 << 24), r"config.json: describes a network of \d+ numbers"),
+    "many labels": (
+        config("id2label", "label2id", num_labels=100_001),
+        "config.json: asks for more than 100000 labels",
+    ),
+    "many names": (config(id2label={str(i): f"l{i}" for i in range(100_001)}), "asks for more than 100000 labels"),
+    "n_fft": (heard(n_fft=(1 << 17) + 1), "preprocessor_config.json: n_fft must lie between 1 and 131072, got 131073"),
+    "feature_size": (heard(feature_size=4097), "feature_size must lie between 1 and 4096"),
+    "mel": (heard(num_mel_bins=1 << 24), "num_mel_bins must lie between 1 and 4096"),
+    "chunk": (heard(chunk_length=601), "chunk_length must lie between 1 and 600"),
+    "chunk of text": (heard(chunk_length="x" * 99), "chunk_length must lie between 1 and 600, got 'xxx"),
+    "frames": (heard(max_length=100_001), "max_length must lie between 1 and 100000"),
+    "hop": (heard(hop_length=0), "hop_length must lie between 1 and"),
+    "samples": (heard(chunk_length=600, sampling_rate=768_000), "would need far more memory than any model's"),
+    "filters": (heard(n_fft=1 << 17, feature_size=4096, hop_length=1 << 17), "would need far more memory"),
+    "cells": (heard(hop_length=1, n_fft=4096), "would need far more memory"),
     "shard outside": (shards("../x.safetensors"), "names '../x.safetensors', which is no file beside it"),
     "shard missing": (shards("x.safetensors"), "x.safetensors: no such file"),
 }
@@ -203,12 +237,137 @@ class OwnModel(Wav2Vec2ForSequenceClassification):
 """
 
 
+REPEATING: dict[str, Callable[[torch.Tensor], Any]] = {
+    "repeats 4 bytes as": lambda _: torch.zeros(1).expand(1 << 24, 32),
+    "is no plain tensor": lambda _: torch.sparse_coo_tensor(size=(1 << 24, 32)).coalesce(),
+    "holds int under 'projector.weight', no tensor": lambda _: 5,
+}
+
+
+@pytest.mark.parametrize("match", REPEATING)
+def test_weights_that_pretend_to_be_larger_are_refused(match: str, folder: Path) -> None:
+    state: dict[str, Any] = as_pickled(folder)
+    state["projector.weight"] = REPEATING[match](state["projector.weight"])
+    torch.save(state, folder / "pytorch_model.bin")
+    edit(folder / "config.json", classifier_proj_size=1 << 24)
+    with pytest.raises(OtoscopeError, match=match):
+        from_folder(folder, Loading())
+
+
+def test_many_keys_that_show_the_same_weights_are_refused(folder: Path) -> None:
+    state = as_pickled(folder)
+    state |= {f"x{i}": state["projector.weight"] for i in range(10)}  # tied weights are no harm
+    torch.save(state, folder / "pytorch_model.bin")
+    from_folder(folder, Loading())
+    torch.save({f"x{i}": one for one in [torch.zeros(100_000)] for i in range(20)}, folder / "pytorch_model.bin")
+    with pytest.raises(OtoscopeError, match=r"its tensors show 400000 bytes as 8000000; save"):
+        from_folder(folder, Loading())
+
+
+def test_hundred_thousand_names_of_which_two_are_the_same_take_no_time(folder: Path) -> None:
+    names = {str(i): f"l{i}" for i in range(99_998)} | {"99998": "x", "99999": "x"}
+    edit(folder / "config.json", "label2id", id2label=names)
+    start = time.monotonic()
+    with pytest.raises(OtoscopeError, match="two labels are called 'x'"):
+        from_folder(folder, Loading())
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("fault", [MemoryError, RecursionError])
+def test_running_out_of_memory_is_told_in_one_line(
+    fault: type[Exception], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise fault
+
+    for place in ("safetensors.torch.load_file", "transformers.Wav2Vec2Config.from_dict"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            with pytest.raises(OtoscopeError, match=rf"model: .*{fault.__name__}"):
+                from_folder(folder, Loading())
+
+
+FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_out_of_the_folder_needs_trust(name: str, folder: Path) -> None:
+    (folder / name).rename(folder.parent / "elsewhere")
+    (folder / name).symlink_to("../elsewhere")
+    with pytest.raises(OtoscopeError, match=rf"/{name}: is a link that leaves the folder; copy .* --trust"):
+        from_folder(folder, Loading())
+    from_folder(folder, Loading(trust=True))
+    (folder.parent / "elsewhere").rename(folder / "beside")
+    (folder / name).unlink()
+    (folder / name).symlink_to("beside")
+    from_folder(folder, Loading())
+
+
+def test_a_shard_and_a_processor_that_are_links_out_need_trust(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere")
+    index = {"weight_map": {"classifier.bias": "x.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "x.safetensors").symlink_to("../elsewhere")
+    with pytest.raises(OtoscopeError, match=r"/x.safetensors: is a link that leaves"):
+        from_folder(folder, Loading())
+    (folder / "processor_config.json").symlink_to("../elsewhere")
+    with pytest.raises(OtoscopeError, match=r"/processor_config.json: is a link that leaves"):
+        from_folder(folder, Loading())
+
+
+def test_the_links_of_a_hubs_cache_are_followed(folder: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "hub" / "snapshots" / "abc", tmp_path / "hub" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for i, file in enumerate(sorted(folder.iterdir())):
+        file.rename(blobs / str(i))
+        (snapshot / file.name).symlink_to(f"../../blobs/{i}")
+    from_folder(snapshot, Loading())
+    (blobs / "0").rename(tmp_path / "secret")
+    (blobs / "0").symlink_to(tmp_path / "secret")
+    with pytest.raises(OtoscopeError, match="is a link that leaves the folder"):
+        from_folder(snapshot, Loading())
+
+
+def test_transformers_reads_no_file_of_a_folder_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("read by itself")
+
+    for name in ("AutoConfig", "Wav2Vec2Config", "AutoFeatureExtractor", "Wav2Vec2FeatureExtractor"):
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", refuse)
+    from_folder(folder, Loading())
+
+
+def test_transformers_is_offline_and_asks_nobody_while_it_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+    from transformers import dynamic_module_utils
+
+    seen = []
+    real = transformers.Wav2Vec2Config.from_dict
+
+    def look(settings: dict[str, Any]) -> Any:
+        seen.append((constants.is_offline_mode(), dynamic_module_utils.TIME_OUT_REMOTE_CODE))
+        return real(settings)
+
+    monkeypatch.setattr(transformers.Wav2Vec2Config, "from_dict", look)
+    before = constants.is_offline_mode(), dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    from_folder(folder, Loading())
+    assert seen == [(True, 0)]
+    edit(folder / "config.json", num_attention_heads=7)
+    with pytest.raises(OtoscopeError):
+        from_folder(folder, Loading())
+    assert (constants.is_offline_mode(), dynamic_module_utils.TIME_OUT_REMOTE_CODE) == before
+
+
+@pytest.mark.parametrize("top", [True, False])
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "processor_config.json"])
-def test_code_from_the_folder_needs_trust(name: str, folder: Path) -> None:
+def test_code_from_the_folder_needs_trust(name: str, top: bool, folder: Path) -> None:
     (folder / "own.py").write_text("raise SystemExit('ran')")
     own = {"auto_map": {"AutoConfig": "own.OwnConfig", "AutoFeatureExtractor": "own.OwnEar"}}
     if name == "processor_config.json":
-        (folder / name).write_text(json.dumps({"feature_extractor": own}))
+        (folder / name).write_text(json.dumps(own if top else {"feature_extractor": own}))
+    elif not top:
+        edit(folder / name, deep=[own])
     else:
         edit(folder / name, **own)
     with pytest.raises(OtoscopeError, match=rf"/{name}: would run code from the model's folder \(.*own.OwnEar.*trust"):
@@ -232,6 +391,8 @@ def test_code_from_the_folder_runs_for_those_who_trust_it(
     assert model.no_gradients == "no front end in torch is known for own models"
     expected = from_folder(whole, Loading()).predict(SOUND[None])
     np.testing.assert_allclose(model.predict(SOUND[None]), expected, atol=1e-5)
+    (folder / "own.py").write_text(OWN_CODE + "\n# other code\n")
+    assert from_folder(folder, Loading(trust=True)).fingerprint != model.fingerprint
 
 
 def test_nothing_is_fetched_and_nothing_is_printed(
