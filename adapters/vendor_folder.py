@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,9 @@ def _known(path: Path, settings: dict[str, Any], heard: dict[str, Any], transfor
 
 def _extractor(path: Path, kind: str, heard: dict[str, Any], transformers: Any) -> Any:
     """Build a feature extractor from checked settings; a class of any name could read files, or fetch them."""
-    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+    auto: Any = import_module("transformers.models.auto.feature_extraction_auto")
 
-    name = heard.get("feature_extractor_type", FEATURE_EXTRACTOR_MAPPING_NAMES.get(kind))
+    name = heard.get("feature_extractor_type", auto.FEATURE_EXTRACTOR_MAPPING_NAMES.get(kind))
     if name not in EXTRACTORS:
         raise OtoscopeError(
             f"{path}: its feature_extractor_type is {name!r:.60}; give one of {', '.join(EXTRACTORS)}, as audio "

@@ -334,7 +334,7 @@ def test_further_inputs_that_are_missing_or_wrong_are_named(
     ],
 )
 def test_constants_that_are_no_numbers_are_told_in_one_line(tmp_path: Path, line: str) -> None:
-    path = card(with_constant(tmp_path / "m.onnx", ()), settings={"input": "x"})
+    path = card(with_constant(tmp_path / "m.onnx", ()), answer="scores", settings={"input": "x"})
     with Path(path).open("a", encoding="utf-8") as stream:
         stream.write(f"\n[model.settings.constants]\n{line}\n")
     with pytest.raises(OtoscopeError, match=r"k \(\) float takes a number or a list of numbers") as error:
