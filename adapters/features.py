@@ -43,7 +43,6 @@ STATISTICS: dict[str, Callable[..., Any]] = {
 }
 FLOOR = 80.0  # decibels below the loudest cell, librosa's default
 DELTA_WIDTH = 9  # frames of a slope, librosa's default
-LONGEST = 600  # seconds of sound that are described in one piece
 MOST_CELLS = 1 << 27  # of the spectrogram of a window, and of all windows that are transformed at once
 
 
@@ -240,7 +239,7 @@ def feature_names(settings: Features) -> tuple[str, ...]:
     return tuple(f"{statistic} {row}" for statistic in settings.statistics for row in rows)
 
 
-def check_window(n_samples: int, rate: int, settings: Features) -> int:
+def count_cells(n_samples: int, rate: int, settings: Features) -> int:
     """Refuse windows that would fill the memory; the number of cells of the spectrogram of one.
 
     Parameters
@@ -254,13 +253,8 @@ def check_window(n_samples: int, rate: int, settings: Features) -> int:
     Raises
     ------
     OtoscopeError
-        If it is longer than ten minutes, or its spectrogram is too large.
+        If its spectrogram is too large.
     """
-    if n_samples > LONGEST * rate:
-        raise OtoscopeError(
-            f"features are made of at most {LONGEST // 60} minutes, got {n_samples / rate:.0f} s at {rate} Hz; "
-            "set a smaller n_samples in [input]"
-        )
     cells = (1 + max(n_samples, settings.n_fft) // settings.hop_length) * max(settings.n_fft // 2 + 1, settings.n_mels)
     if cells > MOST_CELLS:
         raise OtoscopeError(
@@ -289,7 +283,7 @@ def extract(waveforms: Float32, rate: int, settings: Features) -> Floats:
     OtoscopeError
         If librosa cannot compute these features at this rate, or a window would fill the memory.
     """
-    step = max(1, MOST_CELLS // check_window(waveforms.shape[-1], rate, settings))
+    step = max(1, MOST_CELLS // count_cells(waveforms.shape[-1], rate, settings))
     blocks = [_extract(waveforms[start : start + step], rate, settings) for start in range(0, len(waveforms), step)]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(feature_names(settings))))
 

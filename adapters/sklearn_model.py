@@ -35,7 +35,7 @@ import numpy as np
 from otoscope.adapters.archives import shown
 from otoscope.adapters.card import Card, sha256_of
 from otoscope.adapters.errors import OtoscopeError, unknown
-from otoscope.adapters.features import EXTRACTORS, Features, check_window, extract, feature_names
+from otoscope.adapters.features import EXTRACTORS, Features, count_cells, extract, feature_names
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.model import Float32, Floats, Output, probe_sounds
 from otoscope.adapters.safety import open_checked
@@ -67,7 +67,7 @@ def from_card(card: Card, loading: Loading) -> CallableModel:
     card.refuse("returns", "answer", "pool")
     rate, n_samples = card.waveform()
     settings = read_settings(card)
-    check_window(n_samples or rate, rate, settings)
+    count_cells(n_samples or rate, rate, settings)
     file = card.weights
     estimator, notes = load_estimator(file, loading)
     trial = extract(probe_sounds(rate, n_samples or rate)[:N_TRIALS], rate, settings)  # says at once what cannot be

@@ -116,8 +116,10 @@ def test_an_explanation_without_evidence_says_so() -> None:
     silence = Audio(np.zeros(RATE, dtype=np.float32), RATE, "silence.wav")
     explanation = explain(model, silence, method="lime", target="loud", settings=Settings(calls=16))
     assert "no part clearly speaks for it" in sentence(to_document(explanation))
-    assert any("digital silence" in note for note in explanation.notes)
-    assert any("evidence is empty" in note for note in explanation.notes)
+    assert any("the span is digital silence; choose another by --start" in note for note in explanation.notes)
+    noise = Audio(np.random.default_rng(0).uniform(-1, 1, RATE).astype(np.float32), RATE, "noise.wav")
+    against = explain(model, noise, method="lime", target="quiet", settings=Settings(calls=16, parts="grid", n_parts=4))
+    assert any("evidence is empty" in note for note in against.notes)
 
 
 def test_results_saved_anywhere_below_are_found_and_none_at_all_is_an_error(tmp_path: Path) -> None:
