@@ -244,6 +244,7 @@ REPEATING: dict[str, Callable[[torch.Tensor], Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch, of the tensor that is made here
 @pytest.mark.parametrize("match", REPEATING)
 def test_weights_that_pretend_to_be_larger_are_refused(match: str, folder: Path) -> None:
     state: dict[str, Any] = as_pickled(folder)
