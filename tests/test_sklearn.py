@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
@@ -22,7 +23,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptro
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, LabelEncoder, StandardScaler
 from sklearn.svm import SVC
 
 import otoscope
@@ -229,14 +230,29 @@ def test_types_that_skops_does_not_know_need_trust_and_are_named(tmp_path: Path)
 
 def reader(secret: Path) -> Any:
     """Build an estimator of types that skops trusts, which opens a file and scores what stands in it."""
-    counter = CountVectorizer(analyzer="char").fit(["root", "user"])
-    counter.input = "filename"
+    counter = CountVectorizer(analyzer="char")
+    column = ColumnTransformer([("text", counter, 0)]).fit(np.array([["root"], ["user"]], dtype=object))
+    counts = column.named_transformers_["text"]
+    counts.input = "filename"
     names = DummyClassifier(strategy="constant", constant=str(secret)).fit(FEATURES, [str(secret), *["x"] * 23])
-    inner = LogisticRegression().fit(counter.vocabulary_.__len__() * [[0.0] * len(counter.vocabulary_)], [0, 1] * 3)
-    last = make_pipeline(counter, inner)
+    inner = LogisticRegression().fit(np.eye(len(counts.vocabulary_)), np.arange(len(counts.vocabulary_)) % 2)
+    last = make_pipeline(column, inner)
     stack = StackingClassifier([("names", names)], final_estimator=last, stack_method="predict", cv="prefit")
     stack.estimators_, stack.final_estimator_, stack.stack_method_ = [names], last, ["predict"]
+    stack._label_encoder = LabelEncoder().fit([0, 1])
     return stack
+
+
+def test_an_estimator_that_skops_trusts_opens_files(tmp_path: Path) -> None:
+    """What the next test refuses is no paper tiger."""
+    skops.io.dump(reader(tmp_path / "secret"), tmp_path / "ear.skops")
+    estimator = skops.io.load(tmp_path / "ear.skops")
+    with pytest.raises(FileNotFoundError, match="secret"):
+        estimator.predict_proba(FEATURES[:1])
+    (tmp_path / "secret").write_text("root")
+    first = estimator.predict_proba(FEATURES[:1])
+    (tmp_path / "secret").write_text("uuu")
+    assert np.abs(estimator.predict_proba(FEATURES[:1]) - first).max() > 0.01
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -239,7 +239,7 @@ class OwnModel(Wav2Vec2ForSequenceClassification):
 
 REPEATING: dict[str, Callable[[torch.Tensor], Any]] = {
     "repeats 4 bytes as": lambda _: torch.zeros(1).expand(1 << 24, 32),
-    "is no plain tensor": lambda _: torch.sparse_coo_tensor(size=(1 << 24, 32)).coalesce(),  # type: ignore[call-arg]
+    "is no plain tensor": lambda _: torch.sparse_coo_tensor(size=(1 << 24, 32), check_invariants=True).coalesce(),  # type: ignore[call-arg]
     "holds int under 'projector.weight', no tensor": lambda _: 5,
 }
 
