@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, plain
 
 Samples = npt.NDArray[np.float32]
 
@@ -135,7 +135,7 @@ def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
             f"{len(frames) / rate:.2f} s can be read; fetch or export it again"
         )
     try:
-        return Audio(frames.mean(axis=1, dtype=np.float32), rate, path.name)
+        return Audio(frames.mean(axis=1, dtype=np.float32), rate, plain(path.name))
     except OtoscopeError as error:
         raise OtoscopeError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from None
 

@@ -10,6 +10,15 @@ class OtoscopeError(ValueError):
     """Something the user can put right, said in one line that names the thing, the fault and the remedy."""
 
 
+def plain(text: str) -> str:
+    r"""Escape what a terminal would obey: names in files one does not trust may hold control characters.
+
+    >>> plain("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> OtoscopeError:
     """Make the error for a name that does not exist, with the nearest one that does.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, plain
 
 Progress = Callable[[int, int], None]
 
@@ -28,11 +28,6 @@ class Group(click.Group):
             line = plain(" ".join(str(error).split()))
             click.echo(f"otoscope: error: {line}", err=True)
             ctx.exit(1)
-
-
-def plain(text: str) -> str:
-    """Escape what a terminal would obey: names in files one does not trust may hold control characters."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def stop_cleanly() -> None:

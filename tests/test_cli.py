@@ -316,3 +316,13 @@ def test_the_doctor_ends_with_3_where_a_check_fails(tmp_path: Path, tone: Path) 
     assert {"check", "status", "measured", "meaning"} <= set(told["findings"][0])
     assert run("doctor", "--model", "harmonics", "--verbose").exit_code == 0
     assert_refused(run("doctor", "--model", card), "--trust")
+
+
+def test_the_name_of_a_recording_cannot_command_the_terminal(tmp_path: Path) -> None:
+    time = np.arange(RATE) / RATE
+    path = write(tmp_path / "a\x1b[31mb.wav", 0.3 * np.sin(2 * np.pi * 440 * time))
+    for arguments in (("predict", path), ("explain", path, "--out", tmp_path / "out", *QUICK)):
+        told = run(*arguments)
+        assert told.exit_code == 0
+        assert "\x1b" not in told.output
+        assert "a\\x1b[31mb.wav" in told.output
