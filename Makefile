@@ -11,7 +11,7 @@ demo: $(READY)
 
 # One process for each core, each with one thread: threads that wait for one another cost more than they bring.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
