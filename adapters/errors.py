@@ -19,6 +19,11 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+def one_line(text: str) -> str:
+    """Put text on one line, escaped."""
+    return plain(" ".join(text.split()))
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> OtoscopeError:
     """Make the error for a name that does not exist, with the nearest one that does.
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otoscope.adapters.card import Card, sha256_of
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, one_line
 from otoscope.adapters.graphs import GraphSettings, graph_model
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.onnx_external import external_files
-from otoscope.adapters.ports import Array, Port, plain, told
+from otoscope.adapters.ports import Array, Port, told
 from otoscope.adapters.safety import open_checked
 
 if TYPE_CHECKING:
@@ -114,4 +114,4 @@ def _port(one: Any) -> Port:
 
 def _reason(error: Exception) -> str:
     """Bring an error of onnxruntime to one line, without its codes."""
-    return plain(str(error).rpartition("[ONNXRuntimeError] : ")[2])[:400]
+    return one_line(str(error).rpartition("[ONNXRuntimeError] : ")[2])[:400]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, one_line
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class Port:
         """Say name, shape and type."""
         sizes = ", ".join(map(str, self.shape)) + ("," if len(self.shape) == 1 else "")
         kind = "no numbers" if self.dtype is None else TYPES.get(self.dtype.name, self.dtype.name)
-        return plain(f"{self.name[:MAX_NAME]} ({sizes}) {kind}")
+        return one_line(f"{self.name[:MAX_NAME]} ({sizes}) {kind}")
 
     def encode(self, values: Array) -> Array:
         """Bring values to the port's own type; whole numbers are rounded and kept within their range."""
@@ -92,7 +92,7 @@ class Port:
 def _shown(value: object) -> str:
     """Show what a card gives; whole numbers of thousands of digits have no text."""
     try:
-        return plain(f"{value!r:.60}")
+        return one_line(f"{value!r:.60}")
     except (ValueError, RecursionError):
         return "what cannot be written"
 
@@ -110,11 +110,6 @@ class Graph(Protocol):
 
     def run(self, feeds: Mapping[str, Array], wanted: Sequence[str], /) -> list[Array]:
         """Answer with the outputs that are wanted for inputs of the right type."""
-
-
-def plain(text: str) -> str:
-    """Show text from a file on one line, without anything that a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def told(ports: Sequence[Port]) -> str:

@@ -35,7 +35,7 @@ from otoscope.adapters.archives import (
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pickles import BROKEN, HEAD, LEGACY, MB, Budget, legacy_names, pickle_names
 
-__all__ = ["Found", "check_archive", "clean_text", "inside", "open_checked", "sniff"]
+__all__ = ["Found", "clean_text", "inside", "open_checked", "sniff"]
 
 SPOKEN = {"pickle": "a pickle", "torchscript": "a TorchScript archive", "torch.export": "a torch.export program"}
 SPOKEN |= {"torch": "a PyTorch checkpoint", "zip": "a zip archive", "unknown": "a file of unknown kind"}
@@ -45,7 +45,12 @@ ONNX = {1: 0, 5: 0} | dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), 2)  # wi
 
 
 def sniff(path: Path) -> Found:
-    """Recognise a file by its content, without executing it; what `check_archive` refuses is refused."""
+    """Recognise a file by its content, without executing it; bombs and lies are refused before anything is unpacked.
+
+    Refused are archives that declare more than 16 GB, more than 200 times their size (from 256 MB on) or more than
+    100,000 members, members whose names climb out or that hold more than they declare, arrays and safetensors headers
+    that promise more than the file holds, and packed streams whose first 50 MB come from less than 250 kB.
+    """
     with _opened(path) as (stream, size):
         head = stream.read(HEAD)
         stream.seek(0)
@@ -54,16 +59,6 @@ def sniff(path: Path) -> Found:
         if head.startswith(ZIP):
             return sniff_zip(stream, size, Budget())
         return sniff_npy(stream, size, Budget()) if head.startswith(NPY) else _plain(stream, size, head, path.suffix)
-
-
-def check_archive(path: Path) -> None:
-    """Refuse bombs and lies before anything is unpacked; `sniff` does this as it goes.
-
-    Refused are archives that declare more than 16 GB, more than 200 times their size (from 256 MB on) or more than
-    100,000 members, members whose names climb out or that hold more than they declare, arrays and safetensors headers
-    that promise more than the file holds, and packed streams whose first 50 MB come from less than 250 kB.
-    """
-    sniff(path)
 
 
 def open_checked(path: Path, allowed: Collection[str], *, trust: bool, remedy: str) -> Found:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from otoscope.adapters.card import Card, sha256_of
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, one_line
 from otoscope.adapters.graphs import GraphSettings, graph_model
 from otoscope.adapters.loading import Loading, require
-from otoscope.adapters.ports import Array, Port, plain, told
+from otoscope.adapters.ports import Array, Port, told
 from otoscope.adapters.safety import open_checked
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class TfliteGraph:
                 if self._ready:
                     self.interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise OtoscopeError(f"{path}: LiteRT cannot open it ({plain(str(error))[:400]})") from None
+            raise OtoscopeError(f"{path}: LiteRT cannot open it ({one_line(str(error))[:400]})") from None
         takes, gives = self._signature()
         self._taken = {takes.get(one["index"], one["name"]): one for one in self.interpreter.get_input_details()}
         self._given = {gives.get(one["index"], one["name"]): one for one in self.interpreter.get_output_details()}
@@ -95,7 +95,8 @@ class TfliteGraph:
             return [self.interpreter.get_tensor(self._given[name]["index"]) for name in wanted]
         except (RuntimeError, ValueError) as error:
             raise OtoscopeError(
-                f"the network failed ({plain(str(error))[:400]}); it takes {told(self.inputs)}; check [input] and the "
+                f"the network failed ({one_line(str(error))[:400]})"
+                f"; it takes {told(self.inputs)}; check [input] and the "
                 "length"
             ) from None
 

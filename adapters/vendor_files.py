@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, one_line
 from otoscope.adapters.loading import Loading
 from otoscope.adapters.safety import open_checked
 from otoscope.adapters.vendor_bounds import check_extractor, check_network, check_state, tables
@@ -134,7 +134,7 @@ def _refuse(file: Path, settings: dict[str, Any], loading: Loading) -> None:
             if "/" in str(table.get(key, "")):
                 raise OtoscopeError(f"{file}: {key} names code on the network; remove the entry")
         if table.get("auto_map"):
-            names = printable(str(table["auto_map"])[:200])
+            names = one_line(str(table["auto_map"])[:200])
             loading.run_code(file, f"code from the model's folder ({names}); a type that transformers ships needs none")
 
 
@@ -185,10 +185,5 @@ def _read_safe(file: Path, remedy: str) -> dict[str, torch.Tensor]:
 
 def first_line(error: BaseException) -> str:
     """Say what an error says, shortened, in one line."""
-    text = printable(" ".join(str(error).split()))
+    text = one_line(str(error))
     return (text[:200] or type(error).__name__).rstrip(".:")
-
-
-def printable(text: str) -> str:
-    """Replace what would steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)

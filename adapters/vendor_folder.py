@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, one_line
 from otoscope.adapters.loading import Loading, require
 from otoscope.adapters.safety import clean_text
 from otoscope.adapters.vendor_bounds import check_size
@@ -30,7 +30,6 @@ from otoscope.adapters.vendor_files import (
     IMPLEMENTATIONS,
     PREPROCESSOR,
     first_line,
-    printable,
     read_config,
     read_preprocessor,
     read_weights,
@@ -187,7 +186,7 @@ def _complete(path: Path, report: Mapping[str, Any], settings: Mapping[str, Any]
     missing += sorted(str(entry) for entry in report.get("mismatched_keys", ()))
     if missing:
         named = settings.get("architectures") or "another task"
-        made_for = printable(", ".join(map(str, named)) if isinstance(named, list) else str(named))
+        made_for = one_line(", ".join(map(str, named)) if isinstance(named, list) else str(named))
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise OtoscopeError(
             f"{path}: its weights lack {missing[0]}{more}, which would be random (saved as {made_for:.80}); "

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from otoscope.adapters.errors import OtoscopeError, plain
+from otoscope.adapters.errors import OtoscopeError, one_line
 
 Progress = Callable[[int, int], None]
 
@@ -25,7 +25,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except OtoscopeError as error:
-            line = plain(" ".join(str(error).split()))
+            line = one_line(str(error))
             click.echo(f"otoscope: error: {line}", err=True)
             ctx.exit(1)
 

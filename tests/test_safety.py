@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pickles import HARMLESS, UNRESOLVED
-from otoscope.adapters.safety import Found, check_archive, clean_text, inside, open_checked, sniff
+from otoscope.adapters.safety import Found, clean_text, inside, open_checked, sniff
 from tests import hostile
 from tests.builders import DATA
 
@@ -151,7 +151,7 @@ def test_bombs_are_not_unpacked(bombs: dict[str, Path]) -> None:
     try:
         for name in ("bomb.zip", "nested-bomb.zip", "lying.zip", "array.npy", "bomb.gz"):
             with pytest.raises(OtoscopeError, match=r"\.(zip|npy|gz): "):
-                check_archive(bombs[name])
+                sniff(bombs[name])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -358,7 +358,7 @@ def test_harmless_files_pass_as_the_design_says(harmless: dict[str, Path]) -> No
     for name, path in harmless.items():
         assert bool(refusal(path)) == (name in NEED_TRUST), name
         assert refusal(path, trust=True) == "", name
-        check_archive(path)
+        sniff(path)
 
 
 def test_what_runs_nothing_is_what_weights_only_reads(harmless: dict[str, Path]) -> None:
@@ -457,7 +457,7 @@ def test_only_files_pass(tmp_path: Path) -> None:
     for path in (tmp_path / "loop", tmp_path / "a\0b", tmp_path / ("a" * 300), tmp_path / "empty" / "a"):
         assert refusal(path)
         with pytest.raises(OtoscopeError, match="; "):
-            check_archive(path)
+            sniff(path)
 
 
 # Hostile bytes: nothing but OtoscopeError comes out
