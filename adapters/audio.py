@@ -9,8 +9,11 @@ three-hour file costs nothing. What is unusual yet workable (silence, clipping) 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,32 +115,50 @@ def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
     OtoscopeError
         Naming the file, the fault and the remedy.
     """
+    path = Path(path)
+    with opened(path, max_seconds=max_seconds) as file:
+        rate, promised = int(file.samplerate), int(file.frames)
+        frames = file.read(dtype="float32", always_2d=True)  # (n_samples, n_channels)
+    check_whole(path, len(frames), promised, rate)
+    try:
+        return Audio(frames.mean(axis=1, dtype=np.float32), rate, plain(path.name))
+    except OtoscopeError as error:
+        raise OtoscopeError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from None
+
+
+@contextmanager
+def opened(path: Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[Any]:
+    """Open a recording that libsndfile knows, its length judged by its header; what fails in reading it is told alike.
+
+    Raises
+    ------
+    OtoscopeError
+        Naming the file, the fault and the remedy.
+    """
     import soundfile
 
-    path = Path(path)
     if not path.exists():
         raise OtoscopeError(f"{path}: no such file")
     if path.is_dir():
         raise OtoscopeError(f"{path}: is a folder; name the recordings in it, e.g. {path}/*.wav")
     try:
         with soundfile.SoundFile(path) as file:
-            rate, promised = int(file.samplerate), int(file.frames)
-            _check_length(path, promised, rate, max_seconds)
-            frames = file.read(dtype="float32", always_2d=True)  # (n_samples, n_channels)
+            _check_length(path, int(file.frames), int(file.samplerate), max_seconds)
+            yield file
     except (soundfile.SoundFileError, RuntimeError, OSError) as error:
         reason = str(error).split(": ", 1)[-1].rstrip(".")
         raise OtoscopeError(
             f"{path}: cannot be read as audio ({reason}); give wav, flac, ogg, opus, mp3 or aiff"
         ) from None
-    if len(frames) < 0.98 * promised:
+
+
+def check_whole(path: Path, n_samples: int, promised: int, rate: int) -> None:
+    """Refuse a recording of which less could be read than its header promises (both in samples per channel)."""
+    if n_samples < 0.98 * promised:
         raise OtoscopeError(
             f"{path}: is cut off: its header promises {promised / rate:.2f} s, "
-            f"{len(frames) / rate:.2f} s can be read; fetch or export it again"
+            f"{n_samples / rate:.2f} s can be read; fetch or export it again"
         )
-    try:
-        return Audio(frames.mean(axis=1, dtype=np.float32), rate, plain(path.name))
-    except OtoscopeError as error:
-        raise OtoscopeError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from None
 
 
 def _check_length(path: Path, n_samples: int, rate: int, max_seconds: float) -> None:

@@ -1,50 +1,37 @@
-"""Recordings with emotions that people heard: EMOPIA and Emotify as one table.
+"""Recordings and what people heard in them: the one table that all data sets become.
 
-EMOPIA (Hung et al., ISMIR 2021; CC BY-NC-SA 4.0): 1,078 clips of 387 piano pieces as MIDI (``midis.zip``). The name
-tells all: ``Q{1-4}_{song}_{clip}``, where the song may hold underscores itself. Q1 is positive valence and high
-arousal, Q2 V−A+, Q3 V−A−, Q4 V+A−. The sound comes from sound fonts (`otoscope.mer_models.render`).
+A row is a `Clip`: a recording, the song it is of, and whatever people said about it: a quadrant of valence and arousal,
+valence and arousal themselves, other ratings, and how many listeners said so. What changes while the music plays is a
+`Course`. One reader per data set makes clips of the folder that its authors distribute; `otoscope.mer_models.datasets`
+names them all.
 
-Emotify (Aljanaki, Wiering, Veltkamp, 2015): 30 s of 400 real songs in four genres (``audio/NNN.ogg``) and
-``listeners.csv``, one row per listener and song with nine emotions, felt or not (0/1). Arousal and valence are sums of
-these, averaged over listeners:
+Valence and arousal stay on the scale of their data set, and few of these have a zero of their own, so a quadrant needs
+thresholds, one pair per data set. `medians` takes them from the clips it is given (those of training, never those held
+out) and `with_quadrants` applies them. Quadrants are counted from 0 here, in the order of `harmonics.LABELS`: Q1 is 0
+(positive valence, high arousal), Q2 1 (V−A+), Q3 2 (V−A−), Q4 3 (V+A−).
 
-    arousal = joyful_activation + power + tension − calmness − tenderness − sadness − nostalgia
-    valence = joyful_activation + tenderness + calmness − sadness − tension
-
-They have no zero of their own, so a quadrant needs thresholds; `medians` takes them from the clips it is given (those
-of training, never those held out) and `with_quadrants` applies them.
-
-Quadrants are counted from 0 here (Q1 is 0), in the order of `harmonics.LABELS`. `folds` deals out whole songs, so
-neither two clips of a song nor its two renderings are ever on both sides.
+`folds` deals out whole songs, so neither two clips of a song nor its two renderings are ever on both sides.
+`write_table` writes the table down.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-import zipfile
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.mer_models.render import Progress, check_fonts, quiet, render
 
-AROUSAL = {
-    "joyful_activation": 1,
-    "power": 1,
-    "tension": 1,
-    "calmness": -1,
-    "tenderness": -1,
-    "sadness": -1,
-    "nostalgia": -1,
-}
-VALENCE = {"joyful_activation": 1, "tenderness": 1, "calmness": 1, "sadness": -1, "tension": -1}
+COLUMNS = ("recording", "song", "dataset", "font", "genre", "valence", "arousal", "quadrant", "listeners", "fold")
+
+Floats = npt.NDArray[np.float64]
+Thresholds = Mapping[str, tuple[float, float]]  # data set → valence and arousal above which they count as high
 
 
 @dataclass(frozen=True)
@@ -54,140 +41,90 @@ class Clip:
     Attributes
     ----------
     name : str
+        Unique within its data set, but for several renderings of one score.
     path : Path
     song : str
-        Clips of one song must never be separated; begins with the data set's name.
-    dataset : {"emopia", "emotify"}
+        Clips of one song must never be separated; begins with the name of a data set.
+    dataset : str
+        A name in `otoscope.mer_models.datasets.READERS`.
     font : str
         Of a rendering; "" for a recording.
     quadrant : int, optional
         0 (V+A+), 1 (V−A+), 2 (V−A−) or 3 (V+A−).
     valence, arousal : float, optional
+        On the scale of the data set.
+    listeners : int, optional
+        How many people the ratings come from, where the data set tells.
+    genre : str
+        "" where the data set tells none.
+    ratings : mapping of str to float
+        Whatever else people rated, on the scale that the reader of the data set names.
     """
 
     name: str
     path: Path
     song: str
-    dataset: Literal["emopia", "emotify"]
+    dataset: str
     font: str = ""
     quadrant: int | None = None
     valence: float | None = None
     arousal: float | None = None
+    listeners: int | None = None
+    genre: str = ""
+    ratings: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
-def parse_emopia(name: str) -> tuple[int, str]:
-    """Read quadrant and song out of a clip's name.
+@dataclass(frozen=True, eq=False)
+class Course:
+    """How valence and arousal changed while a recording played.
 
-    >>> parse_emopia("Q3_a_b-c_12")
-    (2, 'a_b-c')
+    Attributes
+    ----------
+    times : ndarray, shape (n_points,)
+        In seconds from the start of the recording, ascending.
+    valence, arousal : ndarray, shape (n_points,)
+        On the scale of the data set.
     """
-    match = re.fullmatch(r"Q([1-4])_(.+)_([^_]+)", name)
-    if not match:
-        raise OtoscopeError(f"{name!r} is not named like Q1_song_clip; rename it or leave it out")
-    return int(match[1]) - 1, match[2]
+
+    times: Floats
+    valence: Floats
+    arousal: Floats
 
 
-def read_scores(folder: str | Path) -> dict[str, bytes]:
-    """Read EMOPIA's MIDI files, by name in ascending order."""
-    path = Path(folder, "midis.zip")
-    if not path.is_file():
-        raise OtoscopeError(f"{path}: no such file; fetch EMOPIA and put its MIDI files there")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(name for name in archive.namelist() if name.endswith(".mid"))
-            scores = {Path(name).stem: archive.read(name) for name in members}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise OtoscopeError(f"{path}: cannot be read ({error}); fetch it again") from None
-    if not scores:
-        raise OtoscopeError(f"{path}: holds no MIDI files (*.mid); fetch EMOPIA again")
-    return scores
+def medians(clips: Sequence[Clip]) -> dict[str, tuple[float, float]]:
+    """Median valence and arousal of each data set among the clips that have them."""
+    known: dict[str, list[tuple[float, float]]] = {}
+    for clip in clips:
+        if clip.valence is not None and clip.arousal is not None:
+            known.setdefault(clip.dataset, []).append((clip.valence, clip.arousal))
+    middles = {dataset: np.median(np.array(pairs), axis=0).tolist() for dataset, pairs in known.items()}
+    return {dataset: (valence, arousal) for dataset, (valence, arousal) in middles.items()}
 
 
-def read_emopia(
-    folder: str | Path, *, fonts: Sequence[str | Path], cache: str | Path, workers: int = 2, progress: Progress = quiet
-) -> tuple[Clip, ...]:
-    """List EMOPIA's clips, rendered by each font.
+def with_quadrants(clips: Sequence[Clip], thresholds: Thresholds | tuple[float, float]) -> tuple[Clip, ...]:
+    """Give clips with valence and arousal their quadrant: high is above the threshold.
 
     Parameters
     ----------
-    folder : str or Path
-        Holds ``midis.zip``.
-    fonts : sequence of str or Path
-        Sound fonts.
-    cache : str or Path
-        Folder in which recordings are kept.
-    workers : int
-        Synthesisers running at once.
-    progress : callable
-        Told how far rendering is.
+    clips : sequence of Clip
+        Those without valence and arousal stay as they are.
+    thresholds : mapping of str to (float, float), or (float, float)
+        Valence and arousal, for each data set as `medians` gives them, or one pair for all.
 
     Raises
     ------
     OtoscopeError
-        If a file, a font or the synthesiser is missing.
+        If a data set has no thresholds.
     """
-    sources = tuple(Path(font) for font in fonts)
-    check_fonts(sources)
-    scores = read_scores(folder)
-    about = {name: parse_emopia(name) for name in scores}
-    clips = []
-    for font in sources:
-        paths = render(scores, font, cache=Path(cache), workers=workers, progress=progress)
-        for name, (quadrant, song) in about.items():
-            clips.append(Clip(name, paths[name], f"emopia:{song}", "emopia", font.stem, quadrant))
-    return tuple(clips)
-
-
-def read_emotify(folder: str | Path) -> tuple[Clip, ...]:
-    """List Emotify's songs with the mean valence and arousal of their listeners.
-
-    Raises
-    ------
-    OtoscopeError
-        If the table or a recording is missing, or the table has other columns.
-    """
-    table = Path(folder, "listeners.csv")
-    if not table.is_file():
-        raise OtoscopeError(f"{table}: no such file; fetch Emotify and put its table there")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [{(key or "").strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
-    heard: dict[int, list[tuple[int, int]]] = {}
-    try:
-        for row in rows:
-            heard.setdefault(int(row["track id"]), []).append((_sum(row, VALENCE), _sum(row, AROUSAL)))
-    except (KeyError, ValueError, TypeError) as error:
-        raise OtoscopeError(f"{table}: a column is missing or is no number ({error}); fetch it again") from None
-    clips = []
-    for track, judgements in sorted(heard.items()):
-        path = Path(folder, "audio", f"{track:03d}.ogg")
-        if not path.is_file():
-            raise OtoscopeError(f"{path}: no such file, but the table names it; fetch it again")
-        valence, arousal = np.mean(judgements, axis=0).tolist()
-        clips.append(Clip(path.stem, path, f"emotify:{path.stem}", "emotify", valence=valence, arousal=arousal))
-    return tuple(clips)
-
-
-def _sum(row: dict[str, str], signs: dict[str, int]) -> int:
-    return sum(sign * int(row[emotion]) for emotion, sign in signs.items())
-
-
-def medians(clips: Sequence[Clip]) -> tuple[float, float]:
-    """Median valence and arousal of the clips that have them; (0, 0) where none has."""
-    known = [(clip.valence, clip.arousal) for clip in clips if clip.valence is not None]
-    if not known:
-        return 0.0, 0.0
-    valence, arousal = np.median(np.array(known, dtype=np.float64), axis=0).tolist()
-    return valence, arousal
-
-
-def with_quadrants(clips: Sequence[Clip], thresholds: tuple[float, float]) -> tuple[Clip, ...]:
-    """Give clips with valence and arousal their quadrant: high is above the threshold."""
     told = []
     for clip in clips:
         if clip.valence is None or clip.arousal is None:
             told.append(clip)
             continue
-        positive, excited = clip.valence > thresholds[0], clip.arousal > thresholds[1]
+        middle = thresholds if isinstance(thresholds, tuple) else thresholds.get(clip.dataset)
+        if middle is None:
+            raise OtoscopeError(f"{clip.dataset}: has no thresholds; give a pair, or the medians of some of its clips")
+        positive, excited = clip.valence > middle[0], clip.arousal > middle[1]
         told.append(replace(clip, quadrant=(0 if positive else 1) if excited else (3 if positive else 2)))
     return tuple(told)
 
@@ -208,7 +145,7 @@ def folds(clips: Sequence[Clip], *, n_folds: int, seed: int) -> npt.NDArray[np.i
     Parameters
     ----------
     clips : sequence of Clip
-        All with a quadrant.
+        Those without a quadrant are one more kind.
     n_folds, seed : int
 
     Returns
@@ -234,3 +171,43 @@ def folds(clips: Sequence[Clip], *, n_folds: int, seed: int) -> npt.NDArray[np.i
         fold_of[name] = min(range(n_folds), key=lambda fold: (dealt[fold][kind], dealt[fold].total()))
         dealt[fold_of[name]].update(songs[name])
     return np.array([fold_of[clip.song] for clip in clips])
+
+
+def write_table(clips: Sequence[Clip], fold_of: npt.ArrayLike, path: str | Path) -> None:
+    """Write clips as CSV, one row each, whole or not at all.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+    fold_of : array_like of int, shape (n_clips,)
+        As `folds` gives it.
+    path : str or Path
+        Gets the columns `COLUMNS`: recordings by name and not by path, so that the same data give the same bytes
+        everywhere; quadrants as Q1 to Q4; nothing where nothing is known.
+
+    Raises
+    ------
+    OtoscopeError
+        If there is not one fold per clip, or the file cannot be written.
+    """
+    dealt = np.asarray(fold_of).tolist()
+    if len(dealt) != len(clips):
+        raise OtoscopeError(f"{len(clips)} clips have {len(dealt)} folds; give one for each")
+    path = Path(path)
+    half_done = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with half_done.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(_row(clip, fold) for clip, fold in zip(clips, dealt, strict=True))
+        half_done.replace(path)
+    except OSError as error:
+        raise OtoscopeError(f"{path}: cannot be written ({error.strerror}); name another place") from None
+    finally:
+        half_done.unlink(missing_ok=True)
+
+
+def _row(clip: Clip, fold: int) -> tuple[object, ...]:
+    quadrant = None if clip.quadrant is None else f"Q{clip.quadrant + 1}"
+    known = (clip.genre, clip.valence, clip.arousal, quadrant, clip.listeners)
+    return (clip.name, clip.song, clip.dataset, clip.font, *known, fold)

@@ -94,8 +94,8 @@ def _sources(clips: Sequence[Clip]) -> dict[str, Any]:
             "songs": len({clip.song for clip in own}),
             "fonts": sorted({clip.font for clip in own} - {""}),
         }
-    if (known := medians(clips)) != (0.0, 0.0):
-        sources["emotify"]["thresholds"] = {"valence": known[0], "arousal": known[1]}
+    for dataset, (valence, arousal) in medians(clips).items():
+        sources[dataset]["thresholds"] = {"valence": valence, "arousal": arousal}
     return sources
 
 

@@ -1,9 +1,9 @@
 """Training the harmonics CNN: measured by folds of songs, then fitted once more on everything.
 
-The corpus is EMOPIA, rendered by every font, and Emotify, whichever of them the data folder holds. Songs are dealt out
-to folds; each fold's songs are judged by a network that was fitted on the others, so that a song's other clips and
-other timbre are held out with it. Emotify's thresholds are the medians of the songs learnt from. What is measured, per
-data set and font, mean and standard deviation over folds:
+The corpus is whatever data sets the data folder holds, MIDI rendered by every font. Songs are dealt out to folds; each
+fold's songs are judged by a network that was fitted on the others, so that a song's other clips and other timbre are
+held out with it. Where a data set rates valence and arousal, its thresholds are the medians of the songs learnt from.
+What is measured, per data set and font, mean and standard deviation over folds:
 
 - windows: six seconds each, as the model hears them, called by their greatest probability;
 - clips: called by the greatest mean probability of their windows.
@@ -30,6 +30,7 @@ from otoscope.mer_models import data as datasets
 from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.corpus import Corpus, Ints, cut, listen
 from otoscope.mer_models.data import Clip, known_quadrant
+from otoscope.mer_models.datasets import gather
 from otoscope.mer_models.describe import Confusions, describe
 from otoscope.mer_models.fit import Recipe, fit
 from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, HarmonicsNet, model
@@ -58,12 +59,12 @@ def train(
     Parameters
     ----------
     data : str or Path
-        Holds ``emopia/`` (``midis.zip``), ``emotify/`` (``listeners.csv``, ``audio/``), or both.
+        Holds data sets; see `otoscope.mer_models.datasets`.
     out : str or Path
         Where ``<name>.toml``, ``<name>.safetensors`` and ``<name>-folds/`` go.
     name : str
     fonts : sequence of str or Path
-        Sound fonts; needed for EMOPIA.
+        Sound fonts; needed for data sets of MIDI files.
     cache : str or Path
         Folder for rendered clips.
     n_folds, seed : int
@@ -93,7 +94,11 @@ def train(
     _check_place(out, name, resume)
     if n_folds < 2:
         raise OtoscopeError(f"{n_folds} folds hold nothing out; take 2 or more")
-    clips = gather(Path(data), fonts=fonts, cache=Path(cache), workers=workers, progress=progress)
+    clips = [
+        clip
+        for clip in gather(data, fonts=fonts, cache=cache, workers=workers, progress=progress)
+        if clip.quadrant is not None or clip.valence is not None  # there are data sets that tell nothing of emotion
+    ]
     # Provisional quadrants only balance the folds; what is learnt and judged uses each fold's own thresholds.
     fold_of = datasets.folds(datasets.with_quadrants(clips, datasets.medians(clips)), n_folds=n_folds, seed=seed)
     folder = out / f"{name}-folds"
@@ -119,24 +124,6 @@ class _Plan:
         rows = [(clip.path.name, clip.path.stat().st_size, clip.valence, clip.arousal) for clip in clips]
         settings = [dataclasses.asdict(self.recipe), dataclasses.asdict(self.settings), FRONT_END.settings(), self.seed]
         return hashlib.sha256(json.dumps([rows, fold_of.tolist(), settings]).encode()).hexdigest()
-
-
-def gather(
-    data: Path, *, fonts: Sequence[str | Path], cache: Path, workers: int = 2, progress: Progress = quiet
-) -> tuple[Clip, ...]:
-    """List the clips of all data sets in a folder; see `train`."""
-    if not data.is_dir():
-        raise OtoscopeError(f"{data}: no such folder; name the one that holds emopia/ or emotify/")
-    clips: tuple[Clip, ...] = ()
-    if (data / "emotify").is_dir():
-        clips += datasets.read_emotify(data / "emotify")
-    if (data / "emopia").is_dir():
-        if not fonts:
-            raise OtoscopeError(f"{data / 'emopia'}: holds MIDI files, which need a sound font; name one with --font")
-        clips += datasets.read_emopia(data / "emopia", fonts=fonts, cache=cache, workers=workers, progress=progress)
-    if not clips:
-        raise OtoscopeError(f"{data}: holds neither emopia/ nor emotify/; name the folder that does")
-    return clips
 
 
 def judge(network: HarmonicsNet, clips: Sequence[Clip]) -> Confusions:

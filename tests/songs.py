@@ -1,5 +1,8 @@
 """Tiny copies of the data sets, and where the real ones lie."""
 
+import os
+import stat
+import sys
 import zipfile
 from pathlib import Path
 
@@ -32,6 +35,18 @@ if b"broken" in score:
 tone = 0.1 * np.sin(np.arange(rate) * (1 + zlib.crc32(score) % 7) / 20)
 soundfile.write(target, np.stack([tone, 0 * tone], 1), rate)
 """
+
+
+def install_synthesiser(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the test synthesiser on the path; give the file that lists its calls."""
+    programs, calls = folder / "bin", folder / "calls"
+    programs.mkdir()
+    program = programs / "fluidsynth"
+    program.write_text(SYNTHESISER.format(python=sys.executable, calls=str(calls)))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    calls.touch()
+    return calls
 
 
 def tone(frequency: float, *, seconds: float = 6.5, level: float = 0.2, seed: int = 0) -> Float32:

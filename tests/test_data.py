@@ -1,6 +1,8 @@
-"""Readers and folds, on tiny copies of both data sets and, where they are there, on the real ones."""
+"""The table of clips: thresholds, quadrants, folds by song, and what is written down."""
 
-import zipfile
+import csv
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,64 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.mer_models.data import (
-    Clip,
-    folds,
-    known_quadrant,
-    medians,
-    parse_emopia,
-    read_emotify,
-    read_scores,
-    with_quadrants,
-)
-from tests.builders import DATA
-from tests.songs import needs_data, tiny_emotify
-
-
-def test_a_song_may_hold_underscores() -> None:
-    assert parse_emopia("Q1_0vLPYiPN7qY_0") == (0, "0vLPYiPN7qY")
-    assert parse_emopia("Q4__a_b__3") == (3, "_a_b_")
-    for name in ("Q5_song_1", "song_1", "Q1_song"):
-        with pytest.raises(OtoscopeError, match="is not named like"):
-            parse_emopia(name)
-
-
-def test_scores_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "midis.zip"
-    with pytest.raises(OtoscopeError, match=r"midis\.zip: no such file"):
-        read_scores(tmp_path)
-    path.write_bytes(b"no zip")
-    with pytest.raises(OtoscopeError, match=r"midis\.zip: cannot be read"):
-        read_scores(tmp_path)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("midis/readme.txt", "empty")
-    with pytest.raises(OtoscopeError, match=r"midis\.zip: holds no MIDI files"):
-        read_scores(tmp_path)
-
-
-def test_emotify_sums_emotions_and_averages_listeners(tmp_path: Path) -> None:
-    # amazement solemnity tenderness nostalgia calmness power joyful_activation tension sadness
-    rows = ["7,rock,0,0,0,0,0,1,1,1,0", "7,rock,1,1,0,0,0,0,1,0,0", "12,pop,0,0,1,1,1,0,0,0,1"]
-    seven, twelve = read_emotify(tiny_emotify(tmp_path / "emotify", rows))
-    assert (seven.name, seven.song, seven.dataset, seven.font) == ("007", "emotify:007", "emotify", "")
-    assert seven.arousal == pytest.approx((3 + 1) / 2)
-    assert seven.valence == pytest.approx((0 + 1) / 2)
-    assert twelve.arousal == -4
-    assert twelve.valence == 1
-    assert seven.quadrant is None
-
-
-def test_emotify_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OtoscopeError, match=r"listeners\.csv: no such file"):
-        read_emotify(tmp_path)
-    folder = tiny_emotify(tmp_path / "emotify", ["7,rock,0,0,0,0,0,1,1,1,0"])
-    (folder / "audio" / "007.ogg").unlink()
-    with pytest.raises(OtoscopeError, match=r"007\.ogg: no such file"):
-        read_emotify(folder)
-    table = folder / "listeners.csv"
-    table.write_text(table.read_text().replace("tension", "fear"))
-    with pytest.raises(OtoscopeError, match=r"a column is missing .*tension"):
-        read_emotify(folder)
+from otoscope.mer_models.data import COLUMNS, Clip, folds, known_quadrant, medians, with_quadrants, write_table
 
 
 def judged(name: str, valence: float, arousal: float) -> Clip:
@@ -83,9 +28,9 @@ def test_quadrants_follow_the_thresholds() -> None:
 
 def test_medians_are_those_of_the_clips_given() -> None:
     clips = [judged("a", 1, 10), judged("b", 2, 20), judged("c", 6, 90)]
-    assert medians(clips) == (2, 20)
-    assert medians(clips[:2]) == (1.5, 15)
-    assert medians([Clip("x", Path("x"), "emopia:x", "emopia", "font", 3)]) == (0, 0)
+    assert medians(clips) == {"emotify": (2, 20)}
+    assert medians(clips[:2]) == {"emotify": (1.5, 15)}
+    assert medians([Clip("x", Path("x"), "emopia:x", "emopia", "font", 3)]) == {}
 
 
 def test_a_clip_without_quadrant_is_no_label() -> None:
@@ -138,19 +83,46 @@ def test_fewer_than_two_folds_are_refused() -> None:
         folds([Clip("a", Path("a"), "s", "emopia", "", 0)] * 3, n_folds=1, seed=0)
 
 
-@needs_data
-def test_real_emopia_has_the_published_counts() -> None:
-    about = [parse_emopia(name) for name in read_scores(DATA / "emopia")]
-    assert len(about) == 1078
-    assert len({song for _, song in about}) == 387
-    assert np.bincount([quadrant for quadrant, _ in about]).tolist() == [250, 265, 253, 310]
+def test_thresholds_belong_to_a_data_set() -> None:
+    mixed = [judged("a", 1, 1), replace(judged("b", 4, 4), dataset="deam"), replace(judged("c", 6, 6), dataset="deam")]
+    assert medians(mixed) == {"emotify": (1, 1), "deam": (5, 5)}
+    assert [clip.quadrant for clip in with_quadrants(mixed, medians(mixed))] == [2, 2, 0]
+    with pytest.raises(OtoscopeError, match="deam: has no thresholds"):
+        with_quadrants(mixed, medians(mixed[:1]))
 
 
-@needs_data
-def test_real_emotify_is_read_whole() -> None:
-    clips = read_emotify(DATA / "emotify")
-    assert [clip.name for clip in clips] == [f"{track:03d}" for track in range(1, 401)]
-    quadrants = [known_quadrant(clip) for clip in with_quadrants(clips, medians(clips))]
-    assert np.bincount(quadrants).min() > 40
-    arousal = np.array([clip.arousal for clip in clips])
-    assert arousal[100:200].mean() > arousal[:100].mean()  # rock excites more than classical music
+def test_a_clip_can_be_a_key_whatever_was_rated() -> None:
+    one, other = (replace(judged("a", 1, 1), ratings={"liking": value}) for value in (1.0, 2.0))
+    assert len({one, other, replace(other)}) == 2
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_the_table_says_all_and_reads_back(tmp_path: Path) -> None:
+    clips = [
+        Clip("Q3_x_0", Path("far/away/x.flac"), "emopia:x", "emopia", "piano", 2, listeners=1),
+        Clip("7", Path("b"), "deam:7", "deam", valence=0.1 + 0.2, arousal=-1.0, genre='pop, "hard"'),
+    ]
+    path = tmp_path / "clips.csv"
+    write_table(clips, np.array([0, 3]), path)
+    with path.open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert tuple(first) == COLUMNS
+    known = {"recording": "Q3_x_0", "song": "emopia:x", "dataset": "emopia", "font": "piano", "quadrant": "Q3"}
+    assert first == dict.fromkeys(COLUMNS, "") | known | {"listeners": "1", "fold": "0"}
+    assert float(second["valence"]) == 0.1 + 0.2
+    assert (second["genre"], second["quadrant"], second["fold"]) == ('pop, "hard"', "", "3")
+    assert [file.name for file in tmp_path.iterdir()] == ["clips.csv"]
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text("earlier")
+    with pytest.raises(OtoscopeError, match="1 clips have 2 folds"):
+        write_table([judged("a", 1, 1)], [0, 1], path)
+    broken = replace(judged("a", 1, 1), quadrant="none")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        write_table([judged("a", 1, 1), broken], [0, 1], path)
+    assert path.read_text() == "earlier"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OtoscopeError, match=r"clips\.csv: cannot be written"):
+        write_table([judged("a", 1, 1)], [0], tmp_path / "nowhere" / "clips.csv")

@@ -1,9 +1,6 @@
 """Rendering: once for each score, font and setting, whole or not at all."""
 
-import os
 import shutil
-import stat
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +9,17 @@ import soundfile
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models import render
-from otoscope.mer_models.data import read_emopia, read_scores
 from otoscope.mer_models.demo_recording import Note, midi
+from otoscope.mer_models.emopia import read_emopia, read_scores
 from tests.builders import DATA
-from tests.songs import SYNTHESISER, needs_data, tiny_emopia, tiny_font
+from tests.songs import install_synthesiser, needs_data, tiny_emopia, tiny_font
 
 FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
 
 
 @pytest.fixture
 def synthesiser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the test synthesiser on the path; give the file that lists its calls."""
-    folder, calls = tmp_path / "bin", tmp_path / "calls"
-    folder.mkdir()
-    program = folder / "fluidsynth"
-    program.write_text(SYNTHESISER.format(python=sys.executable, calls=str(calls)))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    calls.touch()
-    return calls
+    return install_synthesiser(tmp_path, monkeypatch)
 
 
 def test_mono_is_the_mean_of_both_channels(tmp_path: Path, synthesiser: Path) -> None:

@@ -21,9 +21,10 @@ from otoscope.mer_models import train as training
 from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.corpus import Corpus, Ints, listen
 from otoscope.mer_models.data import Clip
+from otoscope.mer_models.datasets import gather
 from otoscope.mer_models.fit import Recipe, fit, one_thread
 from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet
-from otoscope.mer_models.train import gather, judge, train
+from otoscope.mer_models.train import judge, train
 from tests.songs import tone
 
 SMALL = Settings(n_channels=4)
@@ -176,7 +177,7 @@ def test_held_out_songs_are_neither_learnt_nor_give_thresholds(
         asked.append({clip.song for clip in clips})
         return judge(network, clips)
 
-    def medians_of(clips: list[Clip]) -> tuple[float, float]:
+    def medians_of(clips: list[Clip]) -> dict[str, tuple[float, float]]:
         thresholds.append({clip.song for clip in clips})
         return medians(clips)
 
