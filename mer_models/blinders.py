@@ -9,6 +9,7 @@ partials of one pitch class are partials of others (the third partial of C is a 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,11 @@ import torch
 from torch import nn
 
 from otoscope.adapters import pitch
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.frontend import FrontEnd
 
 Mask = npt.NDArray[np.bool_]
+MaskKind = Literal["harmonic", "random", "regular", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Settings:
         Frames per average; the greatest of these averages goes on.
     dropout, head_dropout : float
         After average pooling, and before the linear layer.
+    mask : {"harmonic", "random", "regular", "all"}
+        What a bank may see: its harmonics, or, to test whether these matter, as many bands at random, as many at equal
+        steps over the whole range (shifted from bank to bank), or all.
     """
 
     octaves: tuple[int, int] = (1, 8)
@@ -49,9 +54,12 @@ class Settings:
     pool: int = 32
     dropout: float = 0.1
     head_dropout: float = 0.2
+    mask: MaskKind = "harmonic"
 
     def __post_init__(self) -> None:
         """Refuse settings that no network can be built from."""
+        if self.mask not in get_args(MaskKind):
+            raise unknown("mask", self.mask, get_args(MaskKind))
         if not 0 <= self.octaves[0] <= self.octaves[1]:
             raise OtoscopeError(f"octaves must ascend from 0 or more, got {self.octaves}")
         if min(self.n_harmonics, self.n_channels, self.pool) < 1 or self.half_width < 0:
@@ -79,8 +87,25 @@ class Selectivity:
 
 
 def blinders(front_end: FrontEnd, *, settings: Settings | None = None) -> Mask:
-    """Mark the bands that each pitch class may see, shape (12, n_mels)."""
+    """Mark the bands that each bank may see, shape (12, n_mels)."""
     settings = settings or Settings()
+    harmonic = _harmonic(front_end, settings)
+    n_mels, kept = harmonic.shape[1], harmonic.sum(axis=1).tolist()
+    if settings.mask == "random":
+        rng = np.random.default_rng(0)
+        return np.stack([_marked(rng.permutation(n_mels)[:n], n_mels) for n in kept])
+    if settings.mask == "regular":
+        steps = [(np.arange(n) + bank / 12) * n_mels / n for bank, n in enumerate(kept)]
+        return np.stack([_marked(np.floor(places).astype(int), n_mels) for places in steps])
+    return np.ones_like(harmonic) if settings.mask == "all" else harmonic
+
+
+def _marked(places: npt.NDArray[np.intp], n: int) -> Mask:
+    return np.asarray(np.isin(np.arange(n), places))
+
+
+def _harmonic(front_end: FrontEnd, settings: Settings) -> Mask:
+    """Mark the bands nearest to the partials of each pitch class, shape (12, n_mels)."""
     rows = []
     for pitch_class in range(12):
         teeth = pitch.partials(pitch_class, octaves=settings.octaves, n_harmonics=settings.n_harmonics)

@@ -11,8 +11,13 @@ Shapes: frames (n_frames, n_bands), one clip after the other; batches (n, n_band
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +50,17 @@ class Corpus:
     frames: list[Float16]
     front_end: FrontEnd
 
-    def crops(self, clips: Ints, rng: np.random.Generator, *, length: int, stride: int, gain: float) -> torch.Tensor:
-        """Cut one random crop out of each of these clips.
+    def crops(
+        self,
+        clips: Ints,
+        rng: np.random.Generator,
+        *,
+        length: int,
+        stride: int,
+        gain: float,
+        starts: Ints | None = None,
+    ) -> torch.Tensor:
+        """Cut one crop out of each of these clips.
 
         Parameters
         ----------
@@ -58,17 +72,19 @@ class Corpus:
             Every how many frames one is kept.
         gain : float
             Levels change by up to this many decibels.
+        starts : ndarray of int, shape (n,), optional
+            First frames; at random where None.
 
         Returns
         -------
-        Tensor, shape (n, n_bands, length // stride)
+        Tensor, shape (n, n_bands, length / stride, rounded up)
         """
         floor = self.front_end.floor
-        batch = torch.full((len(clips), length // stride, self.front_end.n_bands), floor - HEADROOM)
-        for row, clip in zip(batch, clips, strict=True):
+        batch = torch.full((len(clips), -(-length // stride), self.front_end.n_bands), floor - HEADROOM)
+        for place, (row, clip) in enumerate(zip(batch, clips, strict=True)):
             frames = self.frames[clip]
-            start = rng.integers(max(1, len(frames) - length + 1))
-            kept = frames[start : start + length : stride][: len(row)]
+            start = rng.integers(max(1, len(frames) - length + 1)) if starts is None else starts[place]
+            kept = frames[start : start + length : stride]
             row[: len(kept)] = torch.from_numpy(kept.astype(np.float32))
         change = torch.from_numpy(rng.uniform(-gain, gain, len(clips)).astype(np.float32))
         return (batch + change[:, None, None]).clamp(min=floor).transpose(1, 2)
@@ -87,8 +103,50 @@ class Corpus:
         return torch.from_numpy(heard.mean(axis=0)).float()[:, None], torch.from_numpy(spread).float()[:, None]
 
 
-def listen(clips: Sequence[Clip], front_end: FrontEnd, *, progress: Progress = quiet) -> Corpus:
-    """Read clips and transform them, each as a whole."""
+def listen(
+    clips: Sequence[Clip], front_end: FrontEnd, *, cache: Path | None = None, progress: Progress = quiet
+) -> Corpus:
+    """Read clips and transform them, each as a whole.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+    front_end : FrontEnd
+    cache : Path, optional
+        Folder in which the frames are kept, to be read by the next run and by several at once from the disk.
+    progress : callable
+        Told how far it is.
+    """
+    if cache is None:
+        return Corpus(_transformed(clips, front_end, progress), front_end)
+    path = cache / f"frames-{content_key(clips, front_end.settings())}.npy"
+    lengths = path.with_suffix(".lengths.npy")
+    if not (path.is_file() and lengths.is_file()):
+        frames = _transformed(clips, front_end, progress)
+        cache.mkdir(parents=True, exist_ok=True)
+        keep(path, np.concatenate(frames))
+        keep(lengths, np.array([len(one) for one in frames]))
+    whole = np.load(path, mmap_mode="r")
+    return Corpus(np.split(whole, np.cumsum(np.load(lengths))[:-1]), front_end)
+
+
+def content_key(clips: Sequence[Clip], settings: object) -> str:
+    """Hash what recordings and settings are: a rendering's name holds a hash, a recording is known by its size."""
+    rows = [[clip.path.name, clip.path.stat().st_size] for clip in clips]
+    return hashlib.sha256(json.dumps([rows, settings], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def keep(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array whole or not at all."""
+    half_done = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        np.save(half_done, array)
+        half_done.replace(path)
+    finally:
+        half_done.unlink(missing_ok=True)
+
+
+def _transformed(clips: Sequence[Clip], front_end: FrontEnd, progress: Progress) -> list[Float16]:
     deeper = replace(front_end, floor=front_end.floor - HEADROOM)
     frames = []
     for done, clip in enumerate(clips, start=1):
@@ -97,7 +155,7 @@ def listen(clips: Sequence[Clip], front_end: FrontEnd, *, progress: Progress = q
             frames.append(deeper(samples[None])[0].T.half().numpy())  # (n_frames, n_bands)
         if done % 200 == 0 or done == len(clips):
             progress(f"listened to {done} of {len(clips)} clips")
-    return Corpus(frames, front_end)
+    return frames
 
 
 def cut(clip: Clip, *, rate: int, n_samples: int) -> Float32:

@@ -10,9 +10,10 @@ fitting uses one thread, because the order in which several add up is not fixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,10 +21,13 @@ from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models.blinders import Settings
+from otoscope.mer_models.checkpoint import State
 from otoscope.mer_models.corpus import HEADROOM, Corpus, Ints
 from otoscope.mer_models.data import Clip, known_quadrant
 from otoscope.mer_models.harmonics import N_SAMPLES, HarmonicsNet
 from otoscope.mer_models.render import Progress, quiet
+
+Draw = Callable[[Ints, np.random.Generator], tuple[torch.Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,11 @@ def fit(
     recipe: Recipe,
     settings: Settings,
     seed: int,
+    n_samples: int = N_SAMPLES,
+    checkpoint: Path | None = None,
     progress: Progress = quiet,
 ) -> HarmonicsNet:
-    """Find weights on some of the clips.
+    """Find weights of a harmonics CNN on some of the clips.
 
     Parameters
     ----------
@@ -89,6 +95,10 @@ def fit(
     recipe : Recipe
     settings : Settings
     seed : int
+    n_samples : int
+        Length of a crop.
+    checkpoint : Path, optional
+        Kept up to date after each epoch; see `descend`.
     progress : callable
         Told the loss after each epoch.
 
@@ -99,15 +109,30 @@ def fit(
     """
     if settings.pool % recipe.stride:
         raise OtoscopeError(f"stride must divide pool, got {recipe.stride} and {settings.pool}")
-    with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(seed)
-        # Learning sees every stride-th frame, so that it averages over fewer of them.
-        network = HarmonicsNet(replace(settings, pool=settings.pool // recipe.stride), front_end=corpus.front_end)
-        network.mean, network.spread = corpus.statistics(chosen)
-        _descend(network, corpus, clips, chosen, recipe=recipe, rng=np.random.default_rng(seed), progress=progress)
+
+    def draw(items: Ints, rng: np.random.Generator) -> tuple[torch.Tensor]:
+        # The frames that pooling does not leave out.
+        length = corpus.front_end.stft.n_frames(n_samples) // settings.pool * settings.pool
+        return (corpus.crops(items, rng, length=length, stride=recipe.stride, gain=recipe.gain),)
+
+    # Learning sees every stride-th frame, so that it averages over fewer of them.
+    learning = replace(settings, pool=settings.pool // recipe.stride)
+    with seeded(seed):
+        network = HarmonicsNet(learning, front_end=corpus.front_end)
+    network.mean, network.spread = corpus.statistics(chosen)
+    descend(network, draw, clips, chosen, recipe=recipe, seed=seed, checkpoint=checkpoint, progress=progress)
+    with seeded(seed):
         whole = HarmonicsNet(settings, front_end=corpus.front_end)
     whole.load_state_dict(network.state_dict())
     return whole.eval()
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch draw from a seed, on one thread, for a moment."""
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager
@@ -121,38 +146,65 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _descend(
-    network: HarmonicsNet,
-    corpus: Corpus,
+def descend(
+    network: nn.Module,
+    draw: Draw,
     clips: Sequence[Clip],
     chosen: Ints,
     *,
     recipe: Recipe,
-    rng: np.random.Generator,
-    progress: Progress,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress = quiet,
 ) -> None:
+    """Find the weights of any network, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes what `draw` gives and returns logits (n, n_classes); left in evaluation mode.
+    draw : callable
+        Turns clips (n,) and a generator into the network's input, a tuple of tensors with n items each.
+    clips : sequence of Clip
+        With their quadrants.
+    chosen : ndarray of int
+    recipe : Recipe
+    seed : int
+    checkpoint : Path, optional
+        A file that holds everything after each epoch and from which a killed training goes on as if nothing had
+        happened; removed at the end.
+    progress : callable
+    """
     groups = pieces(clips, chosen)
+    rng = np.random.default_rng(seed)
     n_steps = recipe.epochs * len(list(_batches(len(groups) * recipe.draws, recipe.batch_size)))
     adam = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: one_cycle((step + 1) / (n_steps + 1)))
     loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    pool = network.settings.pool * recipe.stride
-    length = corpus.front_end.stft.n_frames(N_SAMPLES) // pool * pool  # the frames that pooling does not leave out
-    network.train()
-    for epoch in range(recipe.epochs):
-        drawn = np.concatenate([rng.permutation(len(groups)) for _ in range(recipe.draws)])
-        total = 0.0
-        for batch in _batches(len(drawn), recipe.batch_size):
-            items = np.array([rng.choice(groups[group]) for group in drawn[batch]])
-            x = corpus.crops(items, rng, length=length, stride=recipe.stride, gain=recipe.gain)
-            target = torch.tensor([known_quadrant(clips[item]) for item in items])
-            value = loss(network(x), target)
-            adam.zero_grad()
-            value.backward()
-            adam.step()
-            schedule.step()
-            total += value.item() * len(items)
-        progress(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(drawn):.3f}")
+    quadrants = torch.tensor([-1 if clip.quadrant is None else clip.quadrant for clip in clips])
+    for index in chosen.tolist():
+        known_quadrant(clips[index])
+    with seeded(seed):
+        state = State(network, adam, schedule, rng)
+        begun = 0 if checkpoint is None else state.load(checkpoint)
+        network.train()
+        for epoch in range(begun, recipe.epochs):
+            drawn = np.concatenate([rng.permutation(len(groups)) for _ in range(recipe.draws)])
+            total = 0.0
+            for batch in _batches(len(drawn), recipe.batch_size):
+                items = np.array([rng.choice(groups[group]) for group in drawn[batch]])
+                value = loss(network(*draw(items, rng)), quadrants[items])
+                adam.zero_grad()
+                value.backward()
+                adam.step()
+                schedule.step()
+                total += value.item() * len(items)
+            progress(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(drawn):.3f}")
+            if checkpoint is not None and epoch + 1 < recipe.epochs:
+                state.save(checkpoint, epoch + 1)
+    network.eval()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
 
 
 def one_cycle(position: float) -> float:

@@ -82,10 +82,15 @@ class HarmonicsNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Score compressed bands (n, n_mels, n_frames), n_frames at least `pool`, as logits (n, n_classes)."""
+        logits: torch.Tensor = self.linear(self.pooled(x))
+        return logits
+
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """Hear compressed bands (n, n_mels, n_frames) as what the last layer sees, (n, width)."""
         x = self.filters((x - self.mean) / self.spread)  # (n, width, n_frames)
         x = self.dropout(self.average(self.relu(self.norm(x))))  # (n, width, n_frames // pool)
-        logits: torch.Tensor = self.linear(self.head_dropout(x.amax(dim=-1)))
-        return logits
+        heard: torch.Tensor = self.head_dropout(x.amax(dim=-1))
+        return heard
 
 
 def layers(model: NetworkModel) -> tuple[CamLayer, ...]:

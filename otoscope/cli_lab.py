@@ -1,0 +1,178 @@
+"""The music-emotion laboratory on the command line: ``train`` and ``benchmark``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from otoscope.console import print_json
+from otoscope.options import JSON, RESUME, SEED, options
+
+DATA = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder with one sub-folder a data set: emopia/, emotify/, vgmidi/, soundtracks/, deam/, pmemo/, midlevel/.",
+)
+FONTS = click.option(
+    "--font", "fonts", multiple=True, type=click.Path(path_type=Path), help="Sound font for MIDI; repeatable."
+)
+CACHE = click.option("--cache", type=click.Path(path_type=Path), help="Folder for what is rendered and computed once.")
+
+
+def tell(line: str) -> None:
+    """Say on stderr how far it is."""
+    click.echo(line, err=True)
+
+
+@click.command()
+@click.argument("studies", metavar="[STUDY]...", nargs=-1)
+@options(
+    DATA,
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for fits, tables and figures."),
+    FONTS,
+    CACHE,
+    click.option("--folds", "n_folds", default=10, show_default=True, type=click.IntRange(2), help="Folds by song."),
+    click.option("--fold", "chosen", multiple=True, type=click.IntRange(min=0), help="Only these; repeatable. [all]"),
+    click.option(
+        "--large-folds",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Of these folds, how many the networks of millions of parameters learn.",
+    ),
+    click.option("--contender", "contenders", multiple=True, help="models: only these; repeatable. [all]"),
+    click.option("--epochs", type=click.IntRange(min=1), help="Passes of networks over the data. [their own]"),
+    click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Fits at once."),
+    click.option("--quick", is_flag=True, help="A slice: three songs of each quadrant, three folds, two epochs."),
+    SEED,
+    RESUME,
+    JSON,
+)
+def benchmark(
+    studies: tuple[str, ...],
+    data: Path,
+    out: Path,
+    fonts: tuple[Path, ...],
+    cache: Path | None,
+    n_folds: int,
+    chosen: tuple[int, ...],
+    large_folds: int,
+    contenders: tuple[str, ...],
+    epochs: int | None,
+    jobs: int,
+    quick: bool,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Compare music emotion models by folds of songs, and write tables and figures.
+
+    \b
+    STUDY is one or more of
+      models      the harmonics CNN, its rivals, its ablations, hand-crafted features (the default)
+      lengths     windows of 1.5 to 30 s
+      transfer    learnt on one data set or sound font, judged on the others
+      genres      songs or whole genres held out (Emotify)
+      listeners   judged by groups of listeners (Emotify)
+
+    \b
+    Example: otoscope benchmark models lengths --data data --font FluidR3_GM.sf2 --out results --resume
+    """
+    from otoscope.lab_runs import Order, carry_out
+
+    order = Order(
+        studies=studies or ("models",),
+        data=data,
+        out=out,
+        fonts=fonts,
+        cache=cache or out / "cache",
+        n_folds=n_folds,
+        chosen=chosen,
+        large_folds=large_folds,
+        contenders=contenders,
+        epochs=epochs,
+        jobs=jobs,
+        quick=quick,
+        seed=seed,
+        resume=resume,
+        command=shlex.join(["otoscope", *_by_name(sys.argv[1:])]),
+    )
+    found = carry_out(order, tell)
+    if as_json:
+        print_json({name: one.document for name, one in found.items()})
+    else:
+        for one in found.values():
+            click.echo(one.markdown)
+            click.echo(f"table: {one.path}")
+
+
+def _by_name(arguments: list[str]) -> list[str]:
+    """Keep of paths their names only: a command that is written down travels."""
+    return [Path(word).name if "/" in word else word for word in arguments]
+
+
+@click.command()
+@options(
+    DATA,
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for weights, card and folds."),
+    click.option("--name", default="harmonics", show_default=True, help="Name of the model."),
+    click.option("--folds", default=10, show_default=True, type=click.IntRange(min=2), help="Folds by song."),
+    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the recipe's own]"),
+    FONTS,
+    CACHE,
+    SEED,
+    RESUME,
+    JSON,
+)
+def train(
+    data: Path,
+    out: Path,
+    name: str,
+    folds: int,
+    epochs: int | None,
+    fonts: tuple[Path, ...],
+    cache: Path | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
+
+    \b
+    Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model
+    """
+    from dataclasses import replace
+
+    from otoscope.adapters.card import read_card
+    from otoscope.mer_models.fit import Recipe
+    from otoscope.mer_models.train import train as fit_and_measure
+
+    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--folds", str(folds)]
+    command += ["--epochs", str(recipe.epochs), "--seed", str(seed)]
+    command += [word for font in fonts for word in ("--font", font.name)]  # names only: a card travels
+    card = fit_and_measure(
+        data=data,
+        out=out,
+        name=name,
+        fonts=fonts,
+        cache=cache or out / "rendered",
+        n_folds=folds,
+        seed=seed,
+        recipe=recipe,
+        resume=resume,
+        command=shlex.join(command),
+        progress=tell,
+    )
+    if as_json:
+        print_json({"card": str(card), **read_card(card).tables})
+    else:
+        click.echo(f"card: {card}")
+
+
+COMMANDS: tuple[Any, ...] = (train, benchmark)
