@@ -22,6 +22,7 @@ from otoscope.adapters.frontend import FrontEnd
 
 Mask = npt.NDArray[np.bool_]
 MaskKind = Literal["harmonic", "random", "regular", "all"]
+Pooling = Literal["peak", "statistics"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +40,20 @@ class Settings:
     n_channels : int
         Filters per pitch class.
     pool : int
-        Frames per average; the greatest of these averages goes on.
+        ``peak``: frames per average. ``statistics``: distance of the frames that share a peak, so that learning from
+        every `pool`-th frame and judging by all of them expect the same peaks.
     dropout, head_dropout : float
-        After average pooling, and before the linear layer.
+        Of the activations (single averages before ``peak``, whole channels before ``statistics``), and before each
+        linear layer.
     mask : {"harmonic", "random", "regular", "all"}
         What a bank may see: its harmonics, or, to test whether these matter, as many bands at random, as many at equal
         steps over the whole range (shifted from bank to bank), or all.
+    pooling : {"peak", "statistics"}
+        Over time: the greatest average; or mean, standard deviation and peak of each channel.
+    hidden : int
+        Units between the pooled activations and the logits; 0 for none.
+    compact : bool
+        Store only the weights behind the blinders.
     """
 
     octaves: tuple[int, int] = (1, 8)
@@ -55,11 +64,18 @@ class Settings:
     dropout: float = 0.1
     head_dropout: float = 0.2
     mask: MaskKind = "harmonic"
+    pooling: Pooling = "peak"
+    hidden: int = 0
+    compact: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that no network can be built from."""
         if self.mask not in get_args(MaskKind):
             raise unknown("mask", self.mask, get_args(MaskKind))
+        if self.pooling not in get_args(Pooling):
+            raise unknown("pooling", self.pooling, get_args(Pooling))
+        if self.hidden < 0:
+            raise OtoscopeError(f"hidden must be at least 0, got {self.hidden}")
         if not 0 <= self.octaves[0] <= self.octaves[1]:
             raise OtoscopeError(f"octaves must ascend from 0 or more, got {self.octaves}")
         if min(self.n_harmonics, self.n_channels, self.pool) < 1 or self.half_width < 0:
@@ -125,37 +141,44 @@ def selectivity(front_end: FrontEnd, *, settings: Settings | None = None) -> Sel
 
 
 class PitchFilters(nn.Module):
-    """Twelve banks of full-height, one-frame filters, each behind its own blinders.
+    """Twelve banks of one-frame filters, each behind its own blinders.
+
+    Kernels are stored at full height, as the parameter count of the paper tells (weights outside the mask are zero,
+    unused and untrained), or, compact, as the bands that are seen.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (12, n_mels)
     n_channels : int
         Filters per bank.
+    compact : bool
     """
 
     mask: torch.Tensor
     bands: torch.Tensor
     seen: torch.Tensor
 
-    def __init__(self, mask: Mask, n_channels: int) -> None:
+    def __init__(self, mask: Mask, n_channels: int, *, compact: bool = False) -> None:
         super().__init__()
         n_banks, n_mels = mask.shape
         widest = int(mask.sum(axis=1).max())
         bands = np.argsort(~mask, axis=1, kind="stable")[:, :widest].copy()  # (n_banks, widest), the seen ones first
-        self.weight = nn.Parameter(torch.empty(n_banks, n_channels, n_mels))
+        self.compact = compact
+        self.weight = nn.Parameter(torch.empty(n_banks, n_channels, widest if compact else n_mels))
         self.bias = nn.Parameter(torch.empty(n_banks, n_channels))
         self.register_buffer("mask", torch.from_numpy(mask))
         self.register_buffer("bands", torch.from_numpy(bands), persistent=False)
+        # A narrower bank has unused places at the end: zero, and never trained.
         self.register_buffer("seen", torch.from_numpy(np.take_along_axis(mask, bands, axis=1)), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw weights of variance 2 / bands seen (He et al., 2015), zero outside the mask."""
         fan_in = self.mask.sum(dim=1).view(-1, 1, 1)
+        used = self.seen if self.compact else self.mask
         with torch.no_grad():
             nn.init.normal_(self.weight)
-            self.weight.mul_((2 / fan_in).sqrt() * self.mask[:, None])
+            self.weight.mul_((2 / fan_in).sqrt() * used[:, None])
             nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -165,5 +188,6 @@ class PitchFilters(nn.Module):
         # Only what is seen is gathered and multiplied: 2.5 times faster at 32 items than one product over all bands.
         gathered = x[:, self.bands.flatten()].view(n, n_banks, widest, n_frames)
         index = self.bands[:, None].expand(-1, self.weight.shape[1], -1)
-        weight = self.weight.gather(2, index) * self.seen[:, None]  # (n_banks, n_channels, widest)
+        weight = self.weight if self.compact else self.weight.gather(2, index)
+        weight = weight * self.seen[:, None]  # (n_banks, n_channels, widest)
         return (weight @ gathered + self.bias[..., None]).flatten(1, 2)

@@ -5,6 +5,7 @@ harmonics              the harmonics CNN of the paper (`otoscope.mer_models.harm
 random_masks           the same with as many bands per bank, drawn at random
 regular_masks          the same with as many bands per bank at equal steps: blind to frequency
 all_bands              the same with every bank seeing every band
+harmonics_2            its second form, which is shipped: statistics over time, a hidden layer, more varied crops
 square, time, …        atheoretical networks of 6.3 million parameters (`otoscope.mer_models.rivals`)
 svm, forest, boosting  estimators of scikit-learn on hand-crafted features (`otoscope.mer_models.handcrafted`)
 hybrid                 the harmonics CNN with hand-crafted features beside its pooled activations
@@ -28,11 +29,11 @@ from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import Floats
-from otoscope.mer_models.blinders import MaskKind, Settings
+from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.corpus import Ints
 from otoscope.mer_models.data import Clip, known_quadrant
-from otoscope.mer_models.fit import Recipe, descend, fit, one_thread, seeded
-from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet
+from otoscope.mer_models.fit import SECOND_RECIPE, Recipe, descend, fit, one_thread, seeded
+from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, SECOND, HarmonicsNet
 from otoscope.mer_models.lab import SECONDS, Lab
 from otoscope.mer_models.render import Progress, quiet
 from otoscope.mer_models.rivals import RIVAL_FRONT_END, STRIDE, Filters, HybridNet, RivalNet
@@ -117,27 +118,27 @@ class Contender:
         The macro-F1 that Fong, Kumar and Sudhir report for its like on Soundtracks and DEAM.
     small : bool
         Whether two cores learn it in a minute or so.
-    any_length : bool
-        Whether it can hear windows of any length.
+    form : (Settings, Recipe), optional
+        Of a harmonics CNN.
     """
 
     summary: str
     learn: Callable[[Task], Learnt]
     paper: str = "–"
     small: bool = True
-    any_length: bool = False
+    form: tuple[Settings, Recipe] | None = None
 
 
-def masked(mask: MaskKind) -> Callable[[Task], Learnt]:
-    """Make the harmonics CNN behind masks of some kind."""
+def harmonic(summary: str, settings: Settings, own: Recipe, paper: str = "–") -> Contender:
+    """Make the harmonics CNN in some form."""
 
     def learn(task: Task) -> Learnt:
         network = fit(
             task.lab.corpus,
             task.clips,
             task.chosen,
-            recipe=task.recipe(Recipe()),
-            settings=Settings(mask=mask),
+            recipe=task.recipe(own),
+            settings=settings,
             seed=task.seed,
             n_samples=task.n_samples,
             checkpoint=task.checkpoint,
@@ -145,7 +146,7 @@ def masked(mask: MaskKind) -> Callable[[Task], Learnt]:
         )
         return Learnt(lambda index: answers(network, task.lab.heard(index, task.seconds)), network)
 
-    return learn
+    return Contender(summary, learn, paper, form=(settings, own))
 
 
 def rival(filters: Filters) -> Callable[[Task], Learnt]:
@@ -157,7 +158,7 @@ def rival(filters: Filters) -> Callable[[Task], Learnt]:
         length = STRIDE * RIVAL_FRONT_END.stft.n_frames(N_SAMPLES)
 
         def draw(items: Ints, rng: np.random.Generator) -> tuple[torch.Tensor]:
-            return (corpus.crops(items, rng, length=length, stride=STRIDE, gain=recipe.gain),)
+            return (corpus.crops(items, rng, length=length, vary=recipe.vary),)
 
         with seeded(task.seed):
             network = RivalNet(filters)
@@ -183,12 +184,12 @@ def hybrid(task: Task) -> Learnt:
     def draw(items: Ints, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         windows = np.array([rng.integers(len(features[item])) for item in items.tolist()])
         starts = windows * N_SAMPLES // FRONT_END.stft.hop_length
-        x = lab.corpus.crops(items, rng, length=length, stride=recipe.stride, gain=recipe.gain, starts=starts)
+        x = lab.corpus.crops(items, rng, length=length, vary=recipe.vary, starts=starts)
         rows = [features[item][window] for item, window in zip(items.tolist(), windows.tolist(), strict=True)]
         return x, torch.from_numpy(np.stack(rows)).float()
 
     _descend(network, draw, task, recipe)
-    learning.average = HarmonicsNet(settings).average  # judging hears every frame, so that it averages over more
+    learning.pool = HarmonicsNet(settings).pool  # judging hears every frame, so that it averages over more
 
     return Learnt(
         lambda index: answers(network, lab.heard(index), torch.from_numpy(lab.features(index)).float()), network
@@ -280,17 +281,18 @@ ATHEORETICAL = "0.48"
 BELOW = "below both"
 
 CONTENDERS: dict[str, Contender] = {
-    "harmonics": Contender("harmonics CNN", masked("harmonic"), "0.51", any_length=True),
-    "random_masks": Contender("the same behind random masks", masked("random"), any_length=True),
-    "regular_masks": Contender("the same behind masks blind to frequency", masked("regular"), any_length=True),
-    "all_bands": Contender("the same without masks", masked("all"), any_length=True),
+    "harmonics": harmonic("harmonics CNN", Settings(), Recipe(), "0.51"),
+    "harmonics_2": harmonic("harmonics CNN, second form", SECOND, SECOND_RECIPE, "0.51"),
+    "random_masks": harmonic("the same behind random masks", Settings(mask="random"), Recipe()),
+    "regular_masks": harmonic("the same behind masks blind to frequency", Settings(mask="regular"), Recipe()),
+    "all_bands": harmonic("the same without masks", Settings(mask="all"), Recipe()),
     "square": Contender("CNN, 5 × 5 filters", rival("square"), ATHEORETICAL, small=False),
     "time": Contender("CNN, filters along time", rival("time"), ATHEORETICAL, small=False),
     "frequency": Contender("CNN, filters along frequency", rival("frequency"), ATHEORETICAL, small=False),
     "time_frequency": Contender("CNN, both kinds of filters", rival("time_frequency"), ATHEORETICAL, small=False),
-    "svm": Contender("support vectors on hand-crafted features", estimator(_svm), BELOW, any_length=True),
-    "forest": Contender("random forest on hand-crafted features", estimator(_forest), BELOW, any_length=True),
-    "boosting": Contender("gradient boosting on hand-crafted features", estimator(_boosting), BELOW, any_length=True),
+    "svm": Contender("support vectors on hand-crafted features", estimator(_svm), BELOW),
+    "forest": Contender("random forest on hand-crafted features", estimator(_forest), BELOW),
+    "boosting": Contender("gradient boosting on hand-crafted features", estimator(_boosting), BELOW),
     "hybrid": Contender("harmonics CNN with hand-crafted features", hybrid, "about 0.51"),
 }
 

@@ -3,8 +3,10 @@
 Learning takes random crops from the compressed spectrograms of whole clips, held in memory as float16 (0.03 dB fine).
 They reach deeper than the model's floor, so that a random gain may be added before the floor is applied, as if the
 recording had been louder or softer. A frame of the STFT is eight hops long, hence neighbouring frames are alike: crops
-keep every `stride`-th frame, which is as many times faster. Judging asks the finished model for the windows themselves,
-waveforms of six seconds cut one after the other, by the same `predict` as everybody's.
+keep every `stride`-th frame, which is as many times faster. Tempo varies by keeping them at other distances. So does
+the key: a sound raised by k semitones has at f what was at f / 2^(k/12), so each band is read, in decibels, between the
+two bands around that frequency (sharp partials blur a little). Judging asks the finished model for the windows
+themselves, waveforms of six seconds cut one after the other, by the same `predict` as everybody's.
 
 Shapes: frames (n_frames, n_bands), one clip after the other; batches (n, n_bands, n_frames // stride).
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +38,43 @@ Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Vary:
+    """How crops differ from what was recorded.
+
+    Attributes
+    ----------
+    stride : int
+        Every how many frames one is kept.
+    gain : float
+        Levels change by up to this many decibels.
+    stretch : float
+        Log of the greatest change of tempo.
+    transpose : int
+        Greatest change of key, in semitones.
+    """
+
+    stride: int = 1
+    gain: float = 0.0
+    stretch: float = 0.0
+    transpose: int = 0
+
+    def steps(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Draw the distance of two frames that are kept, for n crops."""
+        if self.stretch == 0:
+            return np.full(n, float(self.stride))
+        return np.asarray(self.stride * np.exp(rng.uniform(-self.stretch, self.stretch, n)))
+
+
+def transposed(x: torch.Tensor, semitones: float, centres: npt.NDArray[np.float64]) -> torch.Tensor:
+    """Shift decibels (…, n_bands) up by a number of semitones, by reading between bands; centres in hertz."""
+    source = centres / 2.0 ** (semitones / 12)
+    below = np.clip(np.searchsorted(centres, source) - 1, 0, len(centres) - 2)
+    share = np.clip((source - centres[below]) / (centres[below + 1] - centres[below]), 0, 1)
+    lower = torch.from_numpy(below)
+    return torch.lerp(x[..., lower], x[..., lower + 1], torch.from_numpy(share.astype(np.float32)))
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Compressed spectrograms of clips.
@@ -51,14 +91,7 @@ class Corpus:
     front_end: FrontEnd
 
     def crops(
-        self,
-        clips: Ints,
-        rng: np.random.Generator,
-        *,
-        length: int,
-        stride: int,
-        gain: float,
-        starts: Ints | None = None,
+        self, clips: Ints, rng: np.random.Generator, *, length: int, vary: Vary, starts: Ints | None = None
     ) -> torch.Tensor:
         """Cut one crop out of each of these clips.
 
@@ -67,11 +100,8 @@ class Corpus:
         clips : ndarray of int, shape (n,)
         rng : numpy.random.Generator
         length : int
-            In frames; shorter clips are filled with silence.
-        stride : int
-            Every how many frames one is kept.
-        gain : float
-            Levels change by up to this many decibels.
+            In frames, before tempo changes; shorter clips are filled with silence.
+        vary : Vary
         starts : ndarray of int, shape (n,), optional
             First frames; at random where None.
 
@@ -79,14 +109,22 @@ class Corpus:
         -------
         Tensor, shape (n, n_bands, length / stride, rounded up)
         """
-        floor = self.front_end.floor
-        batch = torch.full((len(clips), -(-length // stride), self.front_end.n_bands), floor - HEADROOM)
-        for place, (row, clip) in enumerate(zip(batch, clips, strict=True)):
+        floor, n_kept = self.front_end.floor, -(-length // vary.stride)
+        batch = torch.full((len(clips), n_kept, self.front_end.n_bands), floor - HEADROOM)
+        steps = vary.steps(len(clips), rng)
+        for place, (row, clip, step) in enumerate(zip(batch, clips, steps, strict=True)):
             frames = self.frames[clip]
-            start = rng.integers(max(1, len(frames) - length + 1)) if starts is None else starts[place]
-            kept = frames[start : start + length : stride]
-            row[: len(kept)] = torch.from_numpy(kept.astype(np.float32))
-        change = torch.from_numpy(rng.uniform(-gain, gain, len(clips)).astype(np.float32))
+            places = (step * np.arange(n_kept)).astype(np.int64)
+            room = len(frames) - math.ceil(length * step / vary.stride) + 1
+            places += rng.integers(max(1, room)) if starts is None else starts[place]
+            places = places[places < len(frames)]
+            row[: len(places)] = torch.from_numpy(frames[places].astype(np.float32))
+        if vary.transpose:
+            shifts = rng.integers(-vary.transpose, vary.transpose + 1, len(clips))
+            for shift in np.unique(shifts[shifts != 0]).tolist():
+                chosen = torch.from_numpy(np.flatnonzero(shifts == shift))
+                batch[chosen] = transposed(batch[chosen], shift, self.front_end.centres)
+        change = torch.from_numpy(rng.uniform(-vary.gain, vary.gain, len(clips)).astype(np.float32))
         return (batch + change[:, None, None]).clamp(min=floor).transpose(1, 2)
 
     def statistics(self, clips: Ints, *, every: int = 97) -> tuple[torch.Tensor, torch.Tensor]:

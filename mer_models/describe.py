@@ -1,6 +1,6 @@
 """What a trained model's card says: sources, measured figures, licences.
 
-Every figure is computed here from the confusion matrices of the folds; the card names the command that made them.
+Every figure is computed here from what the networks of the folds said; the card names the command that made them.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from otoscope.adapters.card import Tables
+from otoscope.mer_models.benchmark_table import judge, own_truth
 from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.data import Clip, medians
 from otoscope.mer_models.fit import Recipe
 from otoscope.mer_models.harmonics import LABELS, card_input
-from otoscope.mer_models.measure import macro_f1, merged_accuracy, spread, summary
+from otoscope.mer_models.measure import spread
 
-DIMENSIONS = {"valence": ((0, 3), (1, 2)), "arousal": ((0, 1), (2, 3))}  # classes of the upper and the lower half
 FONT_LICENCES = {"FluidR3_GM": "MIT", "TimGM6mb": "GPL-2"}
-
-Confusions = Mapping[str, Mapping[str, list[list[int]]]]  # data set and font → windows or clips → counts
+DATA_LICENCES = {
+    "deam": "CC BY-NC 4.0 (Aljanaki, Yang and Soleymani, DEAM, 2017)",
+    "emopia": "CC BY-NC-SA 4.0 (Hung et al., EMOPIA, ISMIR 2021)",
+    "emotify": "research data of Aljanaki, Wiering and Veltkamp (2015), not redistributable",
+}
 
 
 def describe(
     clips: Sequence[Clip],
-    results: Sequence[Confusions],
+    fits: Sequence[Mapping[str, Any]],
+    form: tuple[Settings, Recipe],
     *,
-    recipe: Recipe,
-    settings: Settings,
+    epochs: int | None,
     seed: int,
+    cool: float,
     command: str,
 ) -> Tables:
     """Fill in a card, but for the names of model and weights.
@@ -39,29 +41,29 @@ def describe(
     ----------
     clips : sequence of Clip
         All that the weights were fitted on, with their quadrants.
-    results : sequence of dict
-        Of each fold: data set and font → "windows" and "clips" → confusion matrix, truth by rows.
-    recipe, settings, seed
-        What the weights were fitted with.
+    fits : sequence of dict
+        What each fold's network said (`otoscope.mer_models.benchmark`), calibrated.
+    form : (Settings, Recipe)
+    epochs : int, optional
+        If others than the recipe's own.
+    seed : int
+    cool : float
+        Temperature by which the logits were divided.
     command : str
         The command line that did it.
     """
+    settings, recipe = form
     measured: dict[str, Any] = {
         "command": command,
         "protocol": (
-            f"{len(results)} folds by song; mean and standard deviation over folds; within the run nothing is chosen "
-            "by held-out songs, but the recipe's defaults come from trials on other folds of the same songs; windows "
-            "of six seconds, one after the other; the shipped weights are fitted on all folds"
+            f"{len(fits)} folds by song; mean and standard deviation over folds; within the run nothing is chosen by "
+            "held-out songs, but the recipe's defaults come from trials on other folds of the same songs; windows of "
+            "six seconds, one after the other; calibrated by the temperature of the other folds; the shipped weights "
+            "are fitted on all folds"
         ),
     }
-    for part in sorted({part for result in results for part in result}):
-        tables = [result[part] for result in results if part in result]
-        section = summary([np.array(table["windows"]) for table in tables], LABELS)
-        for name, halves in DIMENSIONS.items():
-            right = [merged_accuracy(np.array(table["windows"]), halves) for table in tables]
-            section[f"{name}_accuracy"] = spread(right)
-        section["clip_macro_f1"] = spread([macro_f1(np.array(table["clips"])) for table in tables])
-        measured[part] = section
+    for part in sorted({said["part"] for fit in fits for said in fit["clips"]}):
+        measured[part] = _measured([[(own_truth(said), said) for said in fit["clips"]] for fit in fits], part)
     return {
         "model": {
             "kind": "harmonics",
@@ -73,10 +75,27 @@ def describe(
             "settings": _plain(settings),
         },
         "input": card_input(),
-        "data": {**_sources(clips), "seed": seed, "recipe": _plain(recipe)},
+        "data": {
+            **_sources(clips),
+            "seed": seed,
+            "temperature": round(cool, 4),
+            "recipe": _plain(recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)),
+        },
         "measured": measured,
         "licence": _licences(clips),
     }
+
+
+def _measured(folds: Sequence[Sequence[tuple[Any, Any]]], part: str) -> dict[str, Any]:
+    """Sum up what was said about one part, in the fields of `benchmark_table.judge`; F1 by the names of the classes."""
+    judged = [judge(own) for fold in folds if (own := [pair for pair in fold if pair[1]["part"] == part])]
+    names = {f"f1_q{place + 1}": f"f1_{label}" for place, label in enumerate(LABELS)}
+    table: dict[str, Any] = {"n": round(sum(one.pop("windows") or 0 for one in judged))}
+    for name in judged[0]:
+        known = [value for one in judged if (value := one[name]) is not None]
+        if known:
+            table[names.get(name, name)] = spread(known)
+    return table
 
 
 def _plain(settings: Recipe | Settings) -> dict[str, Any]:
@@ -102,10 +121,7 @@ def _sources(clips: Sequence[Clip]) -> dict[str, Any]:
 def _licences(clips: Sequence[Clip]) -> dict[str, Any]:
     present = {clip.dataset for clip in clips}
     licences = {"weights": "for research, not for commercial use, as their sources ask"}
-    if "emopia" in present:
-        licences["emopia"] = "CC BY-NC-SA 4.0 (Hung et al., EMOPIA, ISMIR 2021)"
-    if "emotify" in present:
-        licences["emotify"] = "research data of Aljanaki, Wiering and Veltkamp (2015), not redistributable"
+    licences |= {name: DATA_LICENCES.get(name, "see the data set") for name in sorted(present)}
     for font in sorted({clip.font for clip in clips} - {""}):
         licences[font] = FONT_LICENCES.get(font, "see the sound font")
     return licences

@@ -6,14 +6,20 @@ deserves certainty); AdamW with decoupled weight decay (Loshchilov and Hutter, 2
 fifth of the steps and falls again (Smith's one cycle, 2018). The number of epochs is fixed beforehand, so that no run
 chooses anything by looking at its held-out songs. The same seed gives the same weights on the same kind of machine:
 fitting uses one thread, because the order in which several add up is not fixed.
+
+`Recipe()` is that of the classic network, `SECOND_RECIPE` that of its second form. The latter also varies tempo and key
+of its crops (`otoscope.mer_models.corpus`), draws every quadrant of a data set equally often (Emotify's are unequal,
+since valence and arousal go together there), and where the listeners' mean ratings are known it lets a clip belong to
+the quadrants in parts: one that lies on a threshold is half a clip of each side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +28,9 @@ from torch import nn
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.mer_models.blinders import Settings
 from otoscope.mer_models.checkpoint import State
-from otoscope.mer_models.corpus import HEADROOM, Corpus, Ints
-from otoscope.mer_models.data import Clip, known_quadrant
+from otoscope.mer_models.corpus import HEADROOM, Corpus, Ints, Vary
+from otoscope.mer_models.data import Clip
+from otoscope.mer_models.draws import drawn, pieces, targets
 from otoscope.mer_models.harmonics import N_SAMPLES, HarmonicsNet
 from otoscope.mer_models.render import Progress, quiet
 
@@ -36,38 +43,67 @@ class Recipe:
 
     Attributes
     ----------
-    epochs, batch_size, draws : int
-        Passes, crops per step, and crops per piece and epoch.
+    epochs, batch_size : int
+        Passes, and crops per step.
+    draws : int, or mapping of str to int
+        Crops per piece and epoch, of all data sets or of each by its name.
     learning_rate, weight_decay, label_smoothing : float
     gain : float
         Crops are made louder or softer by up to this many decibels.
     stride : int
         Every how many frames one is learnt from; divides the network's `pool`.
+    stretch : float
+        Log of the greatest change of tempo.
+    transpose : int
+        Greatest change of key, in semitones.
+    softness : float
+        How gradually a rated clip passes from one quadrant to the next, in units of the ratings; 0 for at once.
+    balanced : bool
+        Whether each quadrant of a data set is drawn equally often.
+    decay_all : bool
+        Whether biases and the scales of batch normalisation decay too.
     """
 
     epochs: int = 20
     batch_size: int = 64
-    draws: int = 3
+    draws: int | Mapping[str, int] = 3
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     gain: float = 3.0
     stride: int = 8
+    stretch: float = 0.0
+    transpose: int = 0
+    softness: float = 0.0
+    balanced: bool = False
+    decay_all: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
-        if min(self.epochs, self.draws, self.stride) < 1 or self.batch_size < 2:
+        draws = [self.draws] if isinstance(self.draws, int) else list(self.draws.values())
+        if min(self.epochs, self.stride, *draws) < 1 or self.batch_size < 2:
             raise OtoscopeError(f"epochs, draws and stride must be at least 1, batch_size at least 2; got {self}")
         if not 0 <= self.gain <= HEADROOM:
             raise OtoscopeError(f"gain must lie between 0 and {HEADROOM:g} dB, got {self.gain:g}")
+        if min(self.stretch, self.transpose, self.softness) < 0:
+            raise OtoscopeError(f"stretch, transpose and softness must be at least 0; got {self}")
+
+    @property
+    def vary(self) -> Vary:
+        """How crops differ from what was recorded."""
+        return Vary(self.stride, self.gain, self.stretch, self.transpose)
 
 
-def pieces(clips: Sequence[Clip], chosen: Ints) -> list[list[int]]:
-    """Group the chosen clips by piece: the renderings of one score stand together."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for index in chosen.tolist():
-        groups.setdefault((clips[index].dataset, clips[index].name), []).append(index)
-    return list(groups.values())
+SECOND_RECIPE = Recipe(
+    epochs=40,
+    draws={"emopia": 3, "emotify": 6},
+    label_smoothing=0.02,
+    stretch=0.15,
+    transpose=3,
+    softness=0.45,
+    balanced=True,
+    decay_all=False,
+)
 
 
 def fit(
@@ -113,7 +149,7 @@ def fit(
     def draw(items: Ints, rng: np.random.Generator) -> tuple[torch.Tensor]:
         # The frames that pooling does not leave out.
         length = corpus.front_end.stft.n_frames(n_samples) // settings.pool * settings.pool
-        return (corpus.crops(items, rng, length=length, stride=recipe.stride, gain=recipe.gain),)
+        return (corpus.crops(items, rng, length=length, vary=recipe.vary),)
 
     # Learning sees every stride-th frame, so that it averages over fewer of them.
     learning = replace(settings, pool=settings.pool // recipe.stride)
@@ -177,34 +213,45 @@ def descend(
     """
     groups = pieces(clips, chosen)
     rng = np.random.default_rng(seed)
-    n_steps = recipe.epochs * len(list(_batches(len(groups) * recipe.draws, recipe.batch_size)))
-    adam = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    n_drawn = len(drawn(clips, groups, recipe.draws, np.random.default_rng(seed), even=recipe.balanced))
+    n_steps = recipe.epochs * len(list(_batches(n_drawn, recipe.batch_size)))
+    adam = torch.optim.AdamW(_decaying(network, recipe), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: one_cycle((step + 1) / (n_steps + 1)))
     loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    quadrants = torch.tensor([-1 if clip.quadrant is None else clip.quadrant for clip in clips])
-    for index in chosen.tolist():
-        known_quadrant(clips[index])
+    target_of = dict(zip(chosen.tolist(), targets(clips, chosen, recipe.softness), strict=True))
     with seeded(seed):
         state = State(network, adam, schedule, rng)
         begun = 0 if checkpoint is None else state.load(checkpoint)
         network.train()
         for epoch in range(begun, recipe.epochs):
-            drawn = np.concatenate([rng.permutation(len(groups)) for _ in range(recipe.draws)])
+            heard = drawn(clips, groups, recipe.draws, rng, even=recipe.balanced)
             total = 0.0
-            for batch in _batches(len(drawn), recipe.batch_size):
-                items = np.array([rng.choice(groups[group]) for group in drawn[batch]])
-                value = loss(network(*draw(items, rng)), quadrants[items])
+            for batch in _batches(len(heard), recipe.batch_size):
+                items = np.array([rng.choice(groups[group]) for group in heard[batch]])
+                target = torch.stack([target_of[item] for item in items.tolist()])
+                value = loss(network(*draw(items, rng)), target)
                 adam.zero_grad()
                 value.backward()
                 adam.step()
                 schedule.step()
                 total += value.item() * len(items)
-            progress(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(drawn):.3f}")
+            progress(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(heard):.3f}")
             if checkpoint is not None and epoch + 1 < recipe.epochs:
                 state.save(checkpoint, epoch + 1)
     network.eval()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
+
+
+def _decaying(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Say which parameters decay: all, or all but biases and the scales of batch normalisation."""
+    weights: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, value in network.named_parameters():
+        decays = recipe.decay_all or (name.endswith("weight") and value.ndim > 1)
+        (weights if decays else rest).append(value)
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def one_cycle(position: float) -> float:

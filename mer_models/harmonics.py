@@ -11,12 +11,16 @@ blinders"), and is as tall as the spectrogram and one frame wide:
 then average pooling over time, dropout, concatenation of the 12 × 32 channels, max pooling over what is left of time,
 dropout, and a linear layer to four logits: the quadrants of valence and arousal.
 
-What the paper leaves open is a setting here. Our choices: 22,050 Hz, Slaney mel bands, octaves 1–8, 8 harmonics, one
-frame wide, and decibels above a *fixed* reference, about the energy that a sine at full scale leaves in one of the
-equally wide bands below 1 kHz: (n_fft / 4)² · 2 / 25.9 Hz ≈ 8·10⁴. With the clip's own maximum as reference, removing
-one part of a recording would change all the others. Each band is brought to zero mean and unit spread by statistics of
-the training set, kept as buffers. Kernels are stored at full height, as the parameter count of the paper tells
-(100,996); weights outside M_p are zero, unused and untrained.
+What the paper leaves open is a setting here (`otoscope.mer_models.blinders.Settings`). Our choices: 22,050 Hz, Slaney
+mel bands, octaves 1–8, 8 harmonics, one frame wide, and decibels above a *fixed* reference, about the energy that a
+sine at full scale leaves in one of the equally wide bands below 1 kHz: (n_fft / 4)² · 2 / 25.9 Hz ≈ 8·10⁴. With the
+clip's own maximum as reference, removing one part of a recording would change all the others. Each band is brought to
+zero mean and unit spread by statistics of the training set, kept as buffers. The parameter count is the paper's:
+100,996.
+
+`SECOND` is the form that is shipped as ``harmonics-2``: the same filters, of which only the weights behind the blinders
+are stored; then mean, standard deviation and peak of each channel over all frames rather than the greatest of a few
+averages (arousal lies in how a channel moves as much as in how strong it is), and a hidden layer before the logits.
 
 Shapes: compressed bands (n, n_mels, n_frames) in decibels; activations (n, 12 · n_channels, n_frames), pitch class by
 pitch class from C to B; logits (n, 4).
@@ -45,7 +49,44 @@ SETTINGS = (Settings,)
 LABELS = ("exuberance", "anxiety", "sadness", "contentment")  # Q1 V+A+, Q2 V-A+, Q3 V-A-, Q4 V+A-
 RATE = 22050
 N_SAMPLES = 6 * RATE
+SECOND = Settings(pool=8, dropout=0.1, head_dropout=0.4, pooling="statistics", hidden=64, compact=True)
+SPREAD_FLOOR = 1e-5  # keeps the square root of a silent channel's variance differentiable
 FRONT_END = FrontEnd(rate=RATE, stft=Stft(4096, 512), filterbank="mel", n_bands=256, reference=8e4, floor=-80.0)
+
+
+class PeakPool(nn.Module):
+    """The greatest of the averages over `pool` frames: (n, width, n_frames) to (n, width)."""
+
+    def __init__(self, pool: int, dropout: float) -> None:
+        super().__init__()
+        self.average = nn.AvgPool1d(pool)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool activations."""
+        pooled: torch.Tensor = self.dropout(self.average(x)).amax(dim=-1)
+        return pooled
+
+
+class StatisticsPool(nn.Module):
+    """Mean, standard deviation and peak over time: (n, width, n_frames) to (n, 3 · width).
+
+    The peak is the mean over `pool` phases of the greatest value among every `pool`-th frame: a maximum grows with the
+    number of frames it is taken from, and learning sees only every `pool`-th.
+    """
+
+    def __init__(self, pool: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = pool
+        self.dropout = nn.Dropout1d(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool activations."""
+        x = self.dropout(x)
+        spread = (x.var(dim=-1, correction=0) + SPREAD_FLOOR).sqrt()
+        whole = x[..., : x.shape[-1] // self.pool * self.pool]
+        peak = whole.unflatten(-1, (-1, self.pool)).amax(dim=-2).mean(dim=-1)
+        return torch.cat([x.mean(dim=-1), spread, peak], dim=1)
 
 
 class HarmonicsNet(nn.Module):
@@ -72,25 +113,44 @@ class HarmonicsNet(nn.Module):
         width = len(mask) * settings.n_channels
         self.register_buffer("mean", torch.full((mask.shape[1], 1), front_end.floor / 2))
         self.register_buffer("spread", torch.full((mask.shape[1], 1), abs(front_end.floor) / 4))
-        self.filters = PitchFilters(mask, settings.n_channels)
+        self.filters = PitchFilters(mask, settings.n_channels, compact=settings.compact)
         self.norm = nn.BatchNorm1d(width)
         self.relu = nn.ReLU()
-        self.average = nn.AvgPool1d(settings.pool)
-        self.dropout = nn.Dropout(settings.dropout)
+        peak = settings.pooling == "peak"
+        self.pool = (
+            PeakPool(settings.pool, settings.dropout) if peak else StatisticsPool(settings.pool, settings.dropout)
+        )
         self.head_dropout = nn.Dropout(settings.head_dropout)
-        self.linear = nn.Linear(width, n_classes)
+        width = width if peak else 3 * width
+        self.hidden = _hidden(width, settings) if settings.hidden else nn.Identity()
+        self.linear = nn.Linear(settings.hidden or width, n_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Score compressed bands (n, n_mels, n_frames), n_frames at least `pool`, as logits (n, n_classes)."""
-        logits: torch.Tensor = self.linear(self.pooled(x))
+        logits: torch.Tensor = self.linear(self.hidden(self.pooled(x)))
         return logits
 
     def pooled(self, x: torch.Tensor) -> torch.Tensor:
-        """Hear compressed bands (n, n_mels, n_frames) as what the last layer sees, (n, width)."""
-        x = self.filters((x - self.mean) / self.spread)  # (n, width, n_frames)
-        x = self.dropout(self.average(self.relu(self.norm(x))))  # (n, width, n_frames // pool)
-        heard: torch.Tensor = self.head_dropout(x.amax(dim=-1))
+        """Hear compressed bands (n, n_mels, n_frames) as what is left of time, (n, width)."""
+        x = self.filters((x - self.mean) / self.spread)  # (n, 12 · n_channels, n_frames)
+        heard: torch.Tensor = self.head_dropout(self.pool(self.relu(self.norm(x))))
         return heard
+
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature for good: it goes into the linear layer, so nothing else has to know."""
+        with torch.no_grad():
+            self.linear.weight.div_(temperature)
+            self.linear.bias.div_(temperature)
+
+
+def _hidden(width: int, settings: Settings) -> nn.Module:
+    """Make the layer between pooled activations and the last one."""
+    return nn.Sequential(
+        nn.Linear(width, settings.hidden),
+        nn.BatchNorm1d(settings.hidden),
+        nn.ReLU(),
+        nn.Dropout(settings.head_dropout),
+    )
 
 
 def layers(model: NetworkModel) -> tuple[CamLayer, ...]:

@@ -13,7 +13,6 @@ the windows in the bin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,36 +47,10 @@ def macro_f1(counts: Ints) -> float:
     return float(per_class(counts)["f1"].mean())
 
 
-def merged_accuracy(counts: Ints, halves: Sequence[Sequence[int]]) -> float:
-    """Share of right calls when classes are told apart by halves only, from a confusion matrix (truth by rows)."""
-    right = sum(int(counts[np.ix_(half, half)].sum()) for half in halves)
-    return right / max(1, int(counts.sum()))
-
-
 def spread(values: Sequence[float] | Floats) -> dict[str, float]:
     """Mean and standard deviation over folds (0 for one fold), to four digits."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": round(float(np.mean(values)), 4), "std": round(deviation, 4)}
-
-
-def summary(folds: Sequence[Ints], labels: Sequence[str]) -> dict[str, Any]:
-    """Sum up the confusion matrices of all folds.
-
-    Returns
-    -------
-    dict
-        ``n``, ``macro_f1`` and, per label, ``precision``, ``recall`` and ``f1``, each as mean and standard deviation.
-    """
-    table: dict[str, Any] = {
-        "n": int(sum(counts.sum() for counts in folds)),
-        "macro_f1": spread([macro_f1(counts) for counts in folds]),
-    }
-    each = [per_class(counts) for counts in folds]
-    for index, label in enumerate(labels):
-        table[label] = {
-            name: spread([float(one[name][index]) for one in each]) for name in ("precision", "recall", "f1")
-        }
-    return table
 
 
 def cross_entropy(scores: Floats, truth: Ints) -> float:
@@ -103,6 +76,26 @@ def calibration_error(scores: Floats, truth: Ints, *, n_bins: int = N_BINS) -> f
     place = np.minimum((sure * n_bins).astype(int), n_bins - 1)
     gaps = [np.abs((sure[place == b] - right[place == b]).sum()) for b in range(n_bins)]
     return float(np.sum(gaps) / len(truth))
+
+
+def temperature(scores: Floats, truth: Ints) -> float:
+    """Find the temperature at which the logits behind scores (n, n_classes) fit the truth (n,) best.
+
+    Guo et al. (2017): probabilities become softmax(ln p / T), whose cross-entropy is least; from e^−2 to e^2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def misfit(log_temperature: float) -> float:
+        return cross_entropy(cooled(scores, float(np.exp(log_temperature))), truth)
+
+    return float(np.exp(minimize_scalar(misfit, bounds=(-2.0, 2.0), method="bounded").x))
+
+
+def cooled(scores: Floats, temperature: float) -> Floats:
+    """Divide the logits behind probabilities (n, n_classes) by a temperature."""
+    logits = np.log(np.clip(scores, PROBABILITY_FLOOR, 1)) / temperature
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def macro_f1_interval(

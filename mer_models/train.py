@@ -1,41 +1,38 @@
 """Training the harmonics CNN: measured by folds of songs, then fitted once more on everything.
 
-The corpus is whatever data sets the data folder holds, MIDI rendered by every font. Songs are dealt out to folds; each
-fold's songs are judged by a network that was fitted on the others, so that a song's other clips and other timbre are
-held out with it. Where a data set rates valence and arousal, its thresholds are the medians of the songs learnt from.
-What is measured, per data set and font, mean and standard deviation over folds:
+The corpus is whatever data sets the data folder holds, MIDI rendered by every font. Each fold is a fit of the benchmark
+(`otoscope.mer_models.benchmark`): its songs are judged by a network that was fitted on the others, in every rendering,
+and what it said is kept (``<name>-folds/fits/…/fold-00.json``); ``resume`` takes up from there, and from the last epoch
+of an interrupted fit.
 
-- windows: six seconds each, as the model hears them, called by their greatest probability;
-- clips: called by the greatest mean probability of their windows.
-
-Each fold leaves a small JSON file (``<name>-folds/fold-00.json``), written whole or not at all, and ``resume`` takes up
-from there; it holds a hash of everything the fold depends on. Then the same recipe, with nothing held out, gives
-``<name>.safetensors``, and ``<name>.toml`` says what was done, what was measured, and under which licences.
+Probabilities are calibrated by a temperature (Guo et al., 2017), found from what the folds' networks said about songs
+they had not heard. What is measured of a fold uses the temperature of the *other* folds; that of all goes into the last
+layer of the network that is shipped. Then the same recipe, with nothing held out, gives ``<name>.safetensors``, and
+``<name>.toml`` says what was done, what was measured, and under which licences.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from otoscope.adapters.card import Tables, write_card
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.mer_models import data as datasets
-from otoscope.mer_models.blinders import Settings
-from otoscope.mer_models.corpus import Corpus, Ints, cut, listen
-from otoscope.mer_models.data import Clip, known_quadrant
+from otoscope.mer_models.benchmark import Fit, Row, carry_out
+from otoscope.mer_models.contenders import CONTENDERS, Contender, Task, find_contender
+from otoscope.mer_models.data import Clip
 from otoscope.mer_models.datasets import gather
-from otoscope.mer_models.describe import Confusions, describe
-from otoscope.mer_models.fit import Recipe, fit
-from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, HarmonicsNet, model
-from otoscope.mer_models.measure import confusion, macro_f1
+from otoscope.mer_models.describe import describe
+from otoscope.mer_models.harmonics import HarmonicsNet
+from otoscope.mer_models.lab import Lab
+from otoscope.mer_models.measure import cooled, temperature
 from otoscope.mer_models.render import Progress, quiet
+
+DESIGN = "harmonics_2"
 
 
 def train(
@@ -43,33 +40,35 @@ def train(
     data: str | Path,
     out: str | Path,
     name: str = "harmonics",
+    design: str = DESIGN,
     fonts: Sequence[str | Path] = (),
     cache: str | Path,
     n_folds: int = 10,
     seed: int = 0,
-    recipe: Recipe | None = None,
-    settings: Settings | None = None,
+    epochs: int | None = None,
     resume: bool = False,
     command: str = "",
     workers: int = 2,
     progress: Progress = quiet,
 ) -> Path:
-    """Measure a recipe by folds, fit it on everything, and write weights and card.
+    """Measure a harmonics CNN by folds, fit it on everything, and write weights and card.
 
     Parameters
     ----------
     data : str or Path
-        Holds data sets; see `otoscope.mer_models.datasets`.
+        Holds one folder per data set, as `otoscope.mer_models.datasets` tells.
     out : str or Path
         Where ``<name>.toml``, ``<name>.safetensors`` and ``<name>-folds/`` go.
     name : str
+    design : str
+        A form of the harmonics CNN among `otoscope.mer_models.contenders`.
     fonts : sequence of str or Path
-        Sound fonts; needed for data sets of MIDI files.
+        Sound fonts; needed for MIDI.
     cache : str or Path
-        Folder for rendered clips.
+        Folder for what is rendered and transformed once.
     n_folds, seed : int
-    recipe : Recipe, optional
-    settings : Settings, optional
+    epochs : int, optional
+        Passes over the data; the design's own where None.
     resume : bool
         Keep the folds that are there; without it, an earlier run in the same place is an error.
     command : str
@@ -89,104 +88,77 @@ def train(
     OtoscopeError
         Naming what is missing, before any work, or what is wrong with a file.
     """
-    plan = _Plan(recipe or Recipe(), settings or Settings(), seed, progress)
+    contender = find_contender(design)
+    if contender.form is None:
+        forms = ", ".join(one for one, entry in CONTENDERS.items() if entry.form is not None)
+        raise OtoscopeError(f"{design}: is no form of the harmonics CNN; take one of {forms}")
     out = Path(out)
     _check_place(out, name, resume)
     if n_folds < 2:
         raise OtoscopeError(f"{n_folds} folds hold nothing out; take 2 or more")
-    clips = [
-        clip
-        for clip in gather(data, fonts=fonts, cache=cache, workers=workers, progress=progress)
-        if clip.quadrant is not None or clip.valence is not None  # there are data sets that tell nothing of emotion
-    ]
-    # Provisional quadrants only balance the folds; what is learnt and judged uses each fold's own thresholds.
-    fold_of = datasets.folds(datasets.with_quadrants(clips, datasets.medians(clips)), n_folds=n_folds, seed=seed)
+    clips = gather(Path(data), fonts=fonts, cache=Path(cache), workers=workers, progress=progress)
+    lab = Lab(labelled(clips), n_folds, seed, Path(cache), progress)
     folder = out / f"{name}-folds"
+    row = Row(design, lab.parts)
+    fold_of = lab.folds("songs")  # raises an error where there are too few songs
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = listen(clips, FRONT_END, progress=progress)
-    results = [_measured(plan, corpus, clips, fold_of, fold, folder) for fold in range(n_folds)]
-    labelled = datasets.with_quadrants(clips, datasets.medians(clips))
-    network = _fitted(plan, corpus, labelled, np.arange(len(clips)))
-    about = describe(labelled, results, recipe=plan.recipe, settings=plan.settings, seed=seed, command=command)
+    fits = [carry_out(lab, Fit(row, fold), folder, epochs=epochs, resume=resume) for fold in range(n_folds)]
+    whole = lab.labelled(fold_of, -1)
+    network = _fitted(contender, lab, whole, epochs, folder / "everything.checkpoint")
+    cool = temperature(*_judgements(fits))
+    network.cool(cool)
+    about = describe(whole, calibrated(fits), contender.form, epochs=epochs, seed=seed, cool=cool, command=command)
     return _publish(network, out, name, about)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    recipe: Recipe
-    settings: Settings
-    seed: int
-    progress: Progress
-
-    def key(self, clips: Sequence[Clip], fold_of: Ints) -> str:
-        """Hash everything that a fold depends on."""
-        # A rendering's file name holds the hash of its content; a recording is known by its size.
-        rows = [(clip.path.name, clip.path.stat().st_size, clip.valence, clip.arousal) for clip in clips]
-        settings = [dataclasses.asdict(self.recipe), dataclasses.asdict(self.settings), FRONT_END.settings(), self.seed]
-        return hashlib.sha256(json.dumps([rows, fold_of.tolist(), settings]).encode()).hexdigest()
+def labelled(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """Keep the clips whose emotion is known."""
+    kept = tuple(clip for clip in clips if clip.quadrant is not None or clip.valence is not None)
+    if not kept:
+        raise OtoscopeError("no clip here has a quadrant, or valence and arousal; give a data set of emotions")
+    return kept
 
 
-def judge(network: HarmonicsNet, clips: Sequence[Clip]) -> Confusions:
-    """Count right and wrong calls of windows and clips, by data set and font."""
-    heard = model(network, n_samples=N_SAMPLES)
-    calls: dict[str, dict[str, list[tuple[int, int]]]] = {}
-    for clip in clips:
-        scores = heard.predict(cut(clip, rate=heard.rate, n_samples=N_SAMPLES))  # (n_windows, n_classes)
-        part = calls.setdefault("/".join(filter(None, (clip.dataset, clip.font))), {"windows": [], "clips": []})
-        truth = known_quadrant(clip)
-        part["windows"] += [(truth, int(called)) for called in scores.argmax(axis=1)]
-        part["clips"].append((truth, int(scores.mean(axis=0).argmax())))
-    return {
-        part: {unit: confusion(pairs, len(LABELS)).tolist() for unit, pairs in units.items()}
-        for part, units in calls.items()
-    }
-
-
-def _fitted(plan: _Plan, corpus: Corpus, clips: Sequence[Clip], chosen: Ints) -> HarmonicsNet:
-    return fit(
-        corpus,
+def _fitted(contender: Contender, lab: Lab, clips: tuple[Clip, ...], epochs: int | None, path: Path) -> HarmonicsNet:
+    """Learn from everything."""
+    task = Task(
+        lab,
         clips,
-        chosen,
-        recipe=plan.recipe,
-        settings=plan.settings,
-        seed=plan.seed,
-        progress=plan.progress,
+        np.arange(len(clips)),
+        seed=lab.seed,
+        epochs=epochs,
+        checkpoint=path,
+        progress=lambda line: lab.progress(f"everything: {line}"),
     )
+    network = contender.learn(task).network
+    if not isinstance(network, HarmonicsNet):
+        raise OtoscopeError(f"learning gave {type(network).__name__}, need a HarmonicsNet")
+    return network
 
 
-def _measured(plan: _Plan, corpus: Corpus, clips: Sequence[Clip], fold_of: Ints, fold: int, folder: Path) -> Confusions:
-    """Take a fold's result from its file, or fit on the other songs, judge these, and write the file."""
-    path, key = folder / f"fold-{fold:02d}.json", plan.key(clips, fold_of)
-    result = _kept(path, key)
-    if result is None:
-        learnt, held_out = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-        labelled = datasets.with_quadrants(clips, datasets.medians([clips[index] for index in learnt.tolist()]))
-        result = judge(_fitted(plan, corpus, labelled, learnt), [labelled[index] for index in held_out.tolist()])
-        _write(path, json.dumps({"key": key, "confusions": result}).encode())
-    figures = ", ".join(f"{part} {macro_f1(np.array(counts['windows'])):.3f}" for part, counts in result.items())
-    plan.progress(f"fold {fold + 1} of {fold_of.max() + 1}: macro-F1 per window: {figures}")
-    return result
+def _judgements(fits: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+    """Scores (n, 4) of all windows, and the truth (n,)."""
+    clips = [said for fit in fits for said in fit["clips"]]
+    scores = np.concatenate([np.array(said["scores"]) for said in clips])
+    return scores, np.repeat([said["quadrant"] for said in clips], [len(said["scores"]) for said in clips])
+
+
+def calibrated(fits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cool each fold's scores by the temperature that fits the other folds."""
+    found = []
+    for fold, fit in enumerate(fits):
+        cool = temperature(*_judgements([one for place, one in enumerate(fits) if place != fold]))
+        clips = [{**said, "scores": cooled(np.array(said["scores"]), cool).tolist()} for said in fit["clips"]]
+        found.append({**fit, "clips": clips})
+    return found
 
 
 def _check_place(out: Path, name: str, resume: bool) -> None:
-    """Refuse where an earlier run lies."""
     if not name or Path(name).name != name:
         raise OtoscopeError(f"{name!r} is no name for a model; take one without slashes")
-    if not resume and ((out / f"{name}-folds").exists() or (out / f"{name}.toml").exists()):
+    there = [path for path in (out / f"{name}.toml", out / f"{name}-folds") if path.exists()]
+    if there and not resume:
         raise OtoscopeError(f"{out}: holds a run named {name} already; resume it, or take another name or folder")
-
-
-def _kept(path: Path, key: str) -> Confusions | None:
-    """Read the result of an earlier run."""
-    if not path.is_file():
-        return None
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["key"] != key:
-            raise OtoscopeError(f"{path}: was made with other data or settings; take another name or folder")
-        return dict(kept["confusions"])
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise OtoscopeError(f"{path}: is no result of a fold; delete it") from None
 
 
 def _publish(network: HarmonicsNet, out: Path, name: str, about: Tables) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -121,8 +120,11 @@ def _by_name(arguments: list[str]) -> list[str]:
     DATA,
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for weights, card and folds."),
     click.option("--name", default="harmonics", show_default=True, help="Name of the model."),
+    click.option(
+        "--design", default="harmonics_2", show_default=True, help="harmonics_2, harmonics, or another of its forms."
+    ),
     click.option("--folds", default=10, show_default=True, type=click.IntRange(min=2), help="Folds by song."),
-    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the recipe's own]"),
+    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the design's own]"),
     FONTS,
     CACHE,
     SEED,
@@ -133,6 +135,7 @@ def train(
     data: Path,
     out: Path,
     name: str,
+    design: str,
     folds: int,
     epochs: int | None,
     fonts: tuple[Path, ...],
@@ -141,30 +144,27 @@ def train(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
+    """Train a harmonics CNN: measure it by folds of songs, then write weights and model card.
 
     \b
     Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model
     """
-    from dataclasses import replace
-
     from otoscope.adapters.card import read_card
-    from otoscope.mer_models.fit import Recipe
     from otoscope.mer_models.train import train as fit_and_measure
 
-    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
-    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--folds", str(folds)]
-    command += ["--epochs", str(recipe.epochs), "--seed", str(seed)]
+    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--design", design]
+    command += ["--folds", str(folds), "--seed", str(seed), *(() if epochs is None else ("--epochs", str(epochs)))]
     command += [word for font in fonts for word in ("--font", font.name)]  # names only: a card travels
     card = fit_and_measure(
         data=data,
         out=out,
         name=name,
+        design=design,
         fonts=fonts,
-        cache=cache or out / "rendered",
+        cache=cache or out / "cache",
         n_folds=folds,
         seed=seed,
-        recipe=recipe,
+        epochs=epochs,
         resume=resume,
         command=shlex.join(command),
         progress=tell,
@@ -173,6 +173,3 @@ def train(
         print_json({"card": str(card), **read_card(card).tables})
     else:
         click.echo(f"card: {card}")
-
-
-COMMANDS: tuple[Any, ...] = (train, benchmark)

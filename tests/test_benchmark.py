@@ -79,7 +79,7 @@ def test_every_contender_learns_and_says_probabilities(lab: Lab, name: str, tmp_
         assert scores.shape == (2, 4)
         np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-4)
     kind = "small" if CONTENDERS[name].small else "large"
-    expected = {"small": (100_000, 110_000), "large": (5_000_000, 10_000_000)}[kind]
+    expected = {"small": (85_000, 110_000), "large": (5_000_000, 10_000_000)}[kind]
     n_parameters = result["n_parameters"]
     assert n_parameters is None or expected[0] <= n_parameters <= expected[1]
     assert (n_parameters is None) == (name in ("svm", "forest", "boosting"))
@@ -237,7 +237,8 @@ def test_studies_ask_for_what_they_need() -> None:
         rows_of("models", ("emotify",), ["harmonica"])
     both = ("emotify", "emopia/a", "emopia/b")
     assert {row.trained_on for row in rows_of("models", both)} == {("emotify",), ("emopia/a",)}
-    assert [row.trained_on for row in rows_of("transfer", both)] == [("emotify",), ("emopia/a",), ("emopia/b",), both]
+    alone = [("emotify",), ("emopia/a",), ("emopia/b",)]
+    assert [row.trained_on for row in rows_of("transfer", both)] == [*alone, both, both]
     assert {row.trained_on for row in rows_of("lengths", both)} == {("emopia/a",)}
     with pytest.raises(OtoscopeError, match="hears windows of 6 s only"):
         contenders.rival("time")(Task(None, (), np.arange(0), 0, seconds=3.0))  # type: ignore[arg-type]

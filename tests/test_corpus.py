@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from otoscope.mer_models.corpus import cut, listen
+from otoscope.mer_models.corpus import Vary, cut, listen, transposed
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.harmonics import FRONT_END, N_SAMPLES, RATE
 from tests.songs import tone
@@ -34,9 +34,9 @@ def test_a_crop_is_what_the_model_hears(clip: Clip) -> None:
     corpus = listen([clip], FRONT_END)
     samples = torch.from_numpy(tone(440.0, seconds=14).astype(np.float32))
     heard = FRONT_END(samples[None])[0]
-    whole = corpus.crops(np.array([0]), np.random.default_rng(0), length=heard.shape[1], stride=1, gain=0.0)[0]
+    whole = corpus.crops(np.array([0]), np.random.default_rng(0), length=heard.shape[1], vary=Vary())[0]
     np.testing.assert_allclose(whole, heard, atol=0.04)  # float16 below 128 dB
-    rare = corpus.crops(np.array([0]), np.random.default_rng(0), length=600, stride=5, gain=0.0)[0]
+    rare = corpus.crops(np.array([0]), np.random.default_rng(0), length=600, vary=Vary(5))[0]
     start = int(np.random.default_rng(0).integers(heard.shape[1] - 600 + 1))
     np.testing.assert_allclose(rare, heard[:, start : start + 600 : 5], atol=0.04)
 
@@ -47,13 +47,13 @@ def test_a_gain_is_as_if_the_recording_were_louder(clip: Clip) -> None:
     rng.integers(1)  # where the crop starts: it is as long as the clip
     gain = rng.uniform(-12, 12, 1)[0]
     assert abs(gain) > 3
-    crop = corpus.crops(np.array([0]), np.random.default_rng(3), length=length, stride=1, gain=12.0)[0]
+    crop = corpus.crops(np.array([0]), np.random.default_rng(3), length=length, vary=Vary(gain=12.0))[0]
     louder = torch.from_numpy((10 ** (gain / 20) * tone(440.0, seconds=14)).astype(np.float32))
     np.testing.assert_allclose(crop, FRONT_END(louder[None])[0], atol=0.05)
 
 
 def test_a_short_clip_is_filled_with_silence(clip: Clip) -> None:
-    crop = listen([clip], FRONT_END).crops(np.array([0]), np.random.default_rng(0), length=800, stride=2, gain=0.0)[0]
+    crop = listen([clip], FRONT_END).crops(np.array([0]), np.random.default_rng(0), length=800, vary=Vary(2))[0]
     assert crop.shape == (256, 400)
     assert (crop[:, 310:] == FRONT_END.floor).all()
 
@@ -64,3 +64,39 @@ def test_statistics_are_those_of_the_frames_heard(clip: Clip) -> None:
     frames = np.maximum(corpus.frames[0].astype(np.float64), FRONT_END.floor)
     np.testing.assert_allclose(mean[:, 0], frames.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(spread_[:, 0], np.maximum(frames.std(axis=0), 1), atol=1e-3)
+
+
+def test_a_transposed_tone_lies_where_the_higher_tone_does() -> None:
+    low, high = (
+        FRONT_END(torch.from_numpy(tone(frequency, seconds=3)[None]))[0, :, 100] for frequency in (660.0, 660 * 2**0.25)
+    )
+    shifted = transposed(low, 3, FRONT_END.centres)
+    assert abs(int(shifted.argmax()) - int(high.argmax())) <= 1
+    assert shifted.max() > low.max() - 6  # blurred a little
+    torch.testing.assert_close(transposed(low, 0, FRONT_END.centres), low)
+
+
+def test_a_stretched_crop_is_a_faster_or_slower_one(clip: Clip) -> None:
+    corpus = listen([clip], FRONT_END)
+    frames = corpus.frames[0].astype(np.float32)
+    for seed in range(5):
+        crop = corpus.crops(np.array([0]), np.random.default_rng(seed), length=256, vary=Vary(8, 0.0, 0.3))[0]
+        step = 8 * np.exp(np.random.default_rng(seed).uniform(-0.3, 0.3))
+        places = (step * np.arange(32)).astype(int)
+        starts = [
+            start
+            for start in range(len(frames) - places[-1])
+            if np.allclose(np.maximum(frames[start + places], -80).T, crop, atol=1e-3)
+        ]
+        assert starts
+
+
+def test_kept_frames_are_those_that_were_transformed(clip: Clip, tmp_path: Path) -> None:
+    told: list[str] = []
+    fresh = listen([clip, clip], FRONT_END)
+    for _ in range(2):
+        kept = listen([clip, clip], FRONT_END, cache=tmp_path / "cache", progress=told.append)
+        for one, other in zip(fresh.frames, kept.frames, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(told) == 1  # the second time nothing is transformed
+    assert len(list((tmp_path / "cache").iterdir())) == 2

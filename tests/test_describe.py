@@ -1,7 +1,9 @@
-"""What a trained model's card says, from clips and confusion matrices given by hand."""
+"""What a trained model's card says, from clips and scores given by hand."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from otoscope.adapters.card import read_card, write_card
@@ -10,8 +12,17 @@ from otoscope.mer_models.data import Clip
 from otoscope.mer_models.describe import describe
 from otoscope.mer_models.fit import Recipe
 
-RIGHT = [[3, 0, 0, 0], [0, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 3]]
-WRONG = [[0, 3, 0, 0], [0, 0, 3, 0], [0, 0, 0, 3], [3, 0, 0, 0]]
+
+def said(part: str, calls: list[int]) -> list[dict[str, Any]]:
+    """Make what was said about four clips, one of each quadrant and with three windows."""
+    scores = [(0.94 * np.eye(4)[call] + 0.015).tolist() for call in calls]
+    return [
+        {"part": part, "name": str(q), "song": str(q), "genre": "", "quadrant": q, "scores": [scores[q]] * 3}
+        for q in range(4)
+    ]
+
+
+RIGHT, WRONG = [0, 1, 2, 3], [1, 2, 3, 0]
 CLIPS = (
     Clip("Q1_a_0", Path("a"), "emopia:a", "emopia", "TimGM6mb", 0),
     Clip("Q1_a_1", Path("b"), "emopia:a", "emopia", "TimGM6mb", 0),
@@ -21,11 +32,12 @@ CLIPS = (
 
 
 def test_a_card_tells_sources_figures_and_licences(tmp_path: Path) -> None:
-    results = [
-        {"emopia/TimGM6mb": {"windows": RIGHT, "clips": WRONG}, "emotify": {"windows": WRONG, "clips": RIGHT}},
-        {"emopia/TimGM6mb": {"windows": WRONG, "clips": WRONG}},
+    fits = [
+        {"clips": said("emopia/TimGM6mb", RIGHT) + said("emotify", WRONG)},
+        {"clips": said("emopia/TimGM6mb", WRONG)},
     ]
-    card = describe(CLIPS, results, recipe=Recipe(), settings=Settings(), seed=3, command="otoscope train …")
+    form = (Settings(), Recipe())
+    card = describe(CLIPS, fits, form, epochs=7, seed=3, cool=0.85, command="otoscope train …")
     assert card["data"]["emopia"] == {"clips": 2, "songs": 1, "fonts": ["TimGM6mb", "my_font"]}
     assert card["data"]["emotify"]["thresholds"] == {"valence": 0.25, "arousal": -0.5}
     assert card["data"]["seed"] == 3
@@ -33,11 +45,13 @@ def test_a_card_tells_sources_figures_and_licences(tmp_path: Path) -> None:
     assert card["measured"]["protocol"].startswith("2 folds by song")
     rendered, real = card["measured"]["emopia/TimGM6mb"], card["measured"]["emotify"]
     assert rendered["macro_f1"] == {"mean": 0.5, "std": pytest.approx(0.7071)}
-    assert rendered["clip_macro_f1"]["mean"] == 0
+    assert rendered["clip_macro_f1"] == rendered["macro_f1"]
+    assert rendered["f1_sadness"]["mean"] == 0.5
     assert real["macro_f1"] == {"mean": 0, "std": 0}
-    assert real["arousal_accuracy"]["mean"] == 0.5  # WRONG calls Q1 Q2, Q2 Q3, Q3 Q4 and Q4 Q1
-    assert real["valence_accuracy"]["mean"] == 0.5
-    assert real["clip_macro_f1"]["mean"] == 1
+    assert real["arousal_auc"]["mean"] == 0.5  # WRONG calls Q1 Q2, Q2 Q3, Q3 Q4 and Q4 Q1
+    assert real["calibration_error"]["mean"] == pytest.approx(0.955)
+    assert card["data"]["temperature"] == 0.85
+    assert card["data"]["recipe"]["epochs"] == 7
     assert card["licence"]["TimGM6mb"] == "GPL-2"
     assert card["licence"]["my_font"] == "see the sound font"
     assert "BY-NC-SA" in card["licence"]["emopia"]

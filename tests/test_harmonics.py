@@ -15,7 +15,16 @@ from otoscope.adapters.model import Float32
 from otoscope.adapters.registry import load_model
 from otoscope.mer_models import shipped
 from otoscope.mer_models.blinders import PitchFilters, Settings, blinders
-from otoscope.mer_models.harmonics import FRONT_END, N_SAMPLES, RATE, HarmonicsNet, layers, model
+from otoscope.mer_models.harmonics import (
+    FRONT_END,
+    N_SAMPLES,
+    RATE,
+    SECOND,
+    HarmonicsNet,
+    StatisticsPool,
+    layers,
+    model,
+)
 
 A, D_SHARP = pitch.PITCH_CLASSES.index("A"), pitch.PITCH_CLASSES.index("D#")
 
@@ -182,3 +191,33 @@ def test_weights_that_are_not_finite_are_refused(card: Path) -> None:
     save_file(state, path)
     with pytest.raises(OtoscopeError, match="not finite"):
         load_model(str(card))
+
+
+def test_the_second_form_has_about_as_many_parameters_and_the_same_layer() -> None:
+    network = HarmonicsNet(SECOND)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 86_468
+    layer = model(network).layers()[0]
+    assert (layer.name, layer.groups.shape) == ("relu", (12, 256))  # type: ignore[union-attr]
+
+
+def test_compact_filters_are_the_full_ones_without_what_is_never_seen() -> None:
+    full, compact = HarmonicsNet(Settings(n_channels=3)), HarmonicsNet(Settings(n_channels=3, compact=True))
+    bands, seen = full.filters.bands, full.filters.seen
+    with torch.no_grad():
+        for bank in range(12):
+            compact.filters.weight[bank] = full.filters.weight[bank][:, bands[bank]] * seen[bank]
+        compact.filters.bias.copy_(full.filters.bias)
+    x = torch.randn(2, 256, 40)
+    torch.testing.assert_close(full.filters(x), compact.filters(x))
+    assert torch.equal(full.filters.mask, compact.filters.mask)
+
+
+def test_statistics_of_a_channel_are_its_mean_spread_and_peak_whatever_the_stride() -> None:
+    x = torch.randn(2, 5, 64)
+    got = StatisticsPool(8, 0.0)(x)
+    torch.testing.assert_close(got[:, :5], x.mean(dim=-1))
+    torch.testing.assert_close(got[:, 5:10], x.std(dim=-1, correction=0), atol=1e-4, rtol=1e-4)
+    peaks = torch.stack([x[..., phase::8].amax(dim=-1) for phase in range(8)])
+    torch.testing.assert_close(got[:, 10:], peaks.mean(dim=0))
+    held = torch.randn(2, 5, 8).repeat_interleave(8, dim=-1)  # each frame eight times over
+    torch.testing.assert_close(StatisticsPool(8, 0.0)(held), StatisticsPool(1, 0.0)(held[..., ::8]))

@@ -11,14 +11,14 @@ from otoscope.mer_models.measure import (
     auc,
     calibration_error,
     confusion,
+    cooled,
     cross_entropy,
     macro_f1,
     macro_f1_deviation,
     macro_f1_interval,
-    merged_accuracy,
     per_class,
     spread,
-    summary,
+    temperature,
 )
 
 
@@ -41,25 +41,22 @@ def test_a_class_never_found_scores_zero() -> None:
     assert macro_f1(confusion([], 4)) == 0
 
 
-def test_halves_forgive_what_they_merge() -> None:
-    counts = confusion([(0, 0), (0, 1), (0, 2), (0, 3)], 4)
-    assert merged_accuracy(counts, ((0, 1), (2, 3))) == 0.5
-    assert merged_accuracy(counts, ((0, 1, 2), (3,))) == 0.75
-    assert merged_accuracy(counts, ((0,), (1, 2, 3))) == 0.25
-    assert merged_accuracy(confusion([], 4), ((0, 1), (2, 3))) == 0
-
-
 def test_spread_over_folds() -> None:
     assert spread([0.2, 0.4]) == {"mean": 0.3, "std": 0.1414}
     assert spread([0.5]) == {"mean": 0.5, "std": 0.0}
 
 
-def test_summary_averages_folds_not_windows() -> None:
-    perfect, wrong = confusion([(0, 0), (1, 1)] * 9, 2), confusion([(0, 1), (1, 0)], 2)
-    table = summary([perfect, wrong], ["a", "b"])
-    assert table["n"] == 20
-    assert table["macro_f1"]["mean"] == 0.5
-    assert table["b"]["recall"]["mean"] == 0.5
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
+def test_the_temperature_undoes_what_made_logits_too_sure(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((4000, 4))
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = np.array([rng.choice(4, p=row) for row in scores])
+    sure = cooled(scores, 1 / factor)
+    found = temperature(sure, truth)
+    assert found == pytest.approx(factor, rel=0.1)
+    np.testing.assert_allclose(cooled(cooled(scores, 0.5), 2.0), scores, atol=1e-5)
+    assert calibration_error(cooled(sure, found), truth) < 0.03
 
 
 def scored(seed: int, n: int = 80) -> tuple[Floats, Ints]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,19 @@ import torch
 from click.testing import CliRunner
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.registry import load_model
 from otoscope.cli import main
+from otoscope.mer_models import contenders
 from otoscope.mer_models import data as datasets
-from otoscope.mer_models import train as training
+from otoscope.mer_models.benchmark import read_fit
 from otoscope.mer_models.blinders import Settings
+from otoscope.mer_models.contenders import CONTENDERS, harmonic
 from otoscope.mer_models.corpus import Corpus, Ints, listen
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.datasets import gather
 from otoscope.mer_models.fit import Recipe, fit, one_thread
 from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet
-from otoscope.mer_models.train import judge, train
+from otoscope.mer_models.train import calibrated, train
 from tests.songs import tone
 
 SMALL = Settings(n_channels=4)
@@ -49,15 +51,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(data: Path, out: Path, **changes: Any) -> Path:
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    CONTENDERS.pop("tiny", None)
+
+
+def run(data: Path, out: Path, *, recipe: Recipe = QUICK, settings: Settings = SMALL, **changes: Any) -> Path:
+    """Train a small network by a short recipe."""
     told: list[str] = changes.pop("told", [])
-    options: dict[str, Any] = {
-        "n_folds": 2,
-        "recipe": QUICK,
-        "settings": SMALL,
-        "command": "otoscope train",
-        "name": "tiny",
-    }
+    CONTENDERS["tiny"] = harmonic("a small one", settings, recipe)
+    options: dict[str, Any] = {"n_folds": 2, "design": "tiny", "command": "otoscope train", "name": "tiny"}
     return train(data=data, out=out, cache=out / "cache", progress=told.append, **{**options, **changes})
 
 
@@ -76,7 +80,7 @@ def test_a_tiny_training_writes_a_card_that_loads(data: Path, tmp_path: Path) ->
     assert card["measured"]["emotify"]["n"] == 12  # one window a song
     assert "Aljanaki" in card["licence"]["emotify"]
     assert "emopia" not in card["licence"]
-    assert any("fold 2 of 2" in line for line in told)
+    assert any("fold 1: learnt in" in line for line in told)
     assert not [file for file in tmp_path.rglob(".*")]
 
 
@@ -113,21 +117,22 @@ def test_resuming_keeps_folds_and_refuses_those_of_other_settings(
 ) -> None:
     fitted: list[int] = []
 
-    def counted(corpus: Corpus, clips: list[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
+    def counted(corpus: Corpus, clips: Sequence[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
         fitted.append(len(chosen))
         return fit(corpus, clips, chosen, **options)
 
-    monkeypatch.setattr(training, "fit", counted)
+    monkeypatch.setattr(contenders, "fit", counted)
     run(data, tmp_path)
     weights = (tmp_path / "tiny.safetensors").read_bytes()
     assert len(fitted) == 3  # two folds and everything
-    (tmp_path / "tiny-folds" / "fold-01.json").unlink()
+    folds = tmp_path / "tiny-folds" / "fits" / "tiny@emotify"
+    (folds / "fold-01.json").unlink()
     run(data, tmp_path, resume=True)
     assert len(fitted) == 5
     assert (tmp_path / "tiny.safetensors").read_bytes() == weights
     with pytest.raises(OtoscopeError, match=r"fold-00\.json: was made with other data or settings"):
-        run(data, tmp_path, resume=True, recipe=Recipe(epochs=2, batch_size=8, draws=1, stride=8))
-    (tmp_path / "tiny-folds" / "fold-00.json").write_text("half")
+        run(data, tmp_path, resume=True, epochs=2)
+    (folds / "fold-00.json").write_text("half")
     with pytest.raises(OtoscopeError, match=r"fold-00\.json: is no result"):
         run(data, tmp_path, resume=True)
 
@@ -147,6 +152,8 @@ def test_wrong_inputs_are_told_before_any_work(data: Path, tmp_path: Path) -> No
         run(data, tmp_path, n_folds=13)
     with pytest.raises(OtoscopeError, match="1 folds hold nothing out"):
         run(data, tmp_path, n_folds=1)
+    with pytest.raises(OtoscopeError, match="svm: is no form of the harmonics CNN; take one of harmonics"):
+        run(data, tmp_path, design="svm")
     with pytest.raises(OtoscopeError, match="no name for a model"):
         run(data, tmp_path, name="a/b")
     (tmp_path / "other" / "emopia").mkdir(parents=True)
@@ -165,27 +172,23 @@ def test_held_out_songs_are_neither_learnt_nor_give_thresholds(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[set[str]] = []
-    asked: list[set[str]] = []
     thresholds: list[set[str]] = []
     medians = datasets.medians
 
-    def spy(corpus: Corpus, clips: list[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
+    def spy(corpus: Corpus, clips: Sequence[Clip], chosen: Ints, **options: Any) -> HarmonicsNet:
         seen.append({clips[index].song for index in chosen})
         return fit(corpus, clips, chosen, **options)
 
-    def asked_for(network: HarmonicsNet, clips: list[Clip]) -> Any:
-        asked.append({clip.song for clip in clips})
-        return judge(network, clips)
-
-    def medians_of(clips: list[Clip]) -> dict[str, tuple[float, float]]:
+    def medians_of(clips: Sequence[Clip]) -> Any:
         thresholds.append({clip.song for clip in clips})
         return medians(clips)
 
-    monkeypatch.setattr(training, "fit", spy)
-    monkeypatch.setattr(training, "judge", asked_for)
+    monkeypatch.setattr(contenders, "fit", spy)
     monkeypatch.setattr(datasets, "medians", medians_of)
     run(data, tmp_path, n_folds=3)
     everything = {clip.song for clip in gather(data, fonts=(), cache=tmp_path)}
+    paths = sorted((tmp_path / "tiny-folds").glob("fits/*/*.json"))
+    asked = [{said["song"] for said in read_fit(path)["clips"]} for path in paths]
     assert len(asked) == 3
     for held_out, learnt in zip(asked, seen, strict=False):
         assert held_out
@@ -194,6 +197,27 @@ def test_held_out_songs_are_neither_learnt_nor_give_thresholds(
         assert learnt in thresholds
     assert seen[3] == everything
     assert set.union(*asked) == everything
+
+
+def test_a_fold_is_cooled_by_the_others_only() -> None:
+    def fold(sure: float, right: bool) -> dict[str, Any]:
+        scores = (sure * np.eye(4)[0] + (1 - sure) / 4).tolist()
+        return {"clips": [{"quadrant": (n % 4) if not right else 0, "scores": [scores]} for n in range(8)]}
+
+    fits = [fold(0.9, False), fold(0.9, True), fold(0.9, True)]
+    first, second, _ = (one["clips"][0]["scores"][0][0] for one in calibrated(fits))
+    assert first > 0.95  # the others were right and not sure enough
+    assert second < first  # one of the others was wrong and too sure
+
+
+def test_the_temperature_goes_into_the_weights(data: Path, tmp_path: Path) -> None:
+    card = tomllib.loads(run(data, tmp_path).read_text())
+    network = HarmonicsNet(SMALL)
+    network.eval()
+    before = network(torch.zeros(1, 256, 64))
+    network.cool(2.0)
+    torch.testing.assert_close(network(torch.zeros(1, 256, 64)), before / 2)
+    assert 0.13 < card["data"]["temperature"] < 7.4
 
 
 @pytest.mark.parametrize(
@@ -205,6 +229,11 @@ def test_held_out_songs_are_neither_learnt_nor_give_thresholds(
         {"gain": 20.0},
         {"stride": 4},
         {"draws": 2},
+        {"draws": {"emotify": 2}},
+        {"stretch": 0.2},
+        {"transpose": 3},
+        {"softness": 0.5},
+        {"decay_all": False, "weight_decay": 5.0},
     ],
 )
 def test_each_setting_of_the_recipe_changes_the_weights(data: Path, tmp_path: Path, change: dict[str, Any]) -> None:
@@ -223,32 +252,16 @@ def test_a_stride_that_does_not_divide_the_pool_is_refused(data: Path, tmp_path:
         run(data, tmp_path, recipe=Recipe(stride=7))
 
 
-def test_clips_are_called_by_the_mean_of_their_windows(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clips = datasets.with_quadrants(gather(data, fonts=(), cache=tmp_path), (0.0, 0.0))
-    scores = np.array([[0.0, 0.4, 0.6, 0.0]] * 2 + [[0.1, 0.9, 0.0, 0.0]])
-    monkeypatch.setattr(NetworkModel, "predict", lambda _, __: scores)
-    counts = judge(HarmonicsNet(SMALL), clips[:1])["emotify"]
-    assert np.sum(counts["windows"]) == 3
-    assert np.sum(counts["windows"], axis=0).tolist() == [0, 1, 2, 0]
-    assert np.sum(counts["clips"], axis=0).tolist() == [0, 1, 0, 0]
-
-
-def test_fold_files_hold_confusions(data: Path, tmp_path: Path) -> None:
-    run(data, tmp_path)
-    kept = json.loads((tmp_path / "tiny-folds" / "fold-00.json").read_text())
-    assert set(kept) == {"key", "confusions"}
-    assert np.array(kept["confusions"]["emotify"]["windows"]).shape == (4, 4)
-
-
 def test_the_command_line_trains_a_model_that_predicts_and_a_card_without_paths(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["train", "--data", str(data), "--out", str(out), "--name", "tiny", "--folds", "2", "--epochs", "1"]
     told = CliRunner().invoke(main, [*arguments, "--json"], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     command = json.loads(told.stdout)["measured"]["command"]
-    assert command == f"otoscope train --data {data.name} --out out --name tiny --folds 2 --epochs 1 --seed 0"
+    assert (
+        command
+        == f"otoscope train --data {data.name} --out out --name tiny --design harmonics_2 --folds 2 --seed 0 --epochs 1"
+    )
     assert str(tmp_path) not in (out / "tiny.toml").read_text()
     recording = next(data.glob("**/*.ogg"))
     scored = CliRunner().invoke(main, ["predict", str(recording), "--model", str(out / "tiny.toml"), "--json"])
