@@ -14,12 +14,14 @@ map scaled to 0–1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otoscope.adapters.errors import OtoscopeError, unknown
-from otoscope.adapters.model import CamLayer
+from otoscope.adapters.model import CamLayer, Gradients
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers import grid
 from otoscope.explainers.explanation import Outcome, lay_cells
@@ -27,6 +29,9 @@ from otoscope.explainers.makers import cut
 from otoscope.explainers.methods import Request, fitting_black_boxes, method, refuse_black_box
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Floats, Target
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,31 +110,60 @@ def class_activation_map(model: Windowed, samples: np.ndarray, target: Target, l
     target : Target
     layer : CamLayer
     """
-    import torch
-    from captum.attr import LayerGradCam
-
     gradients = model.gradients
     assert gradients is not None  # noqa: S101 - found by find_layer
 
-    def logit(waveforms: torch.Tensor) -> torch.Tensor:
-        logits = gradients.logits(waveforms)
-        chosen = logits[:, target.index]
-        return chosen if target.against is None else chosen - logits[:, target.against]
+    def chosen(logits: torch.Tensor) -> torch.Tensor:
+        one = logits[:, target.index]
+        return one if target.against is None else one - logits[:, target.against]
 
-    waveform = torch.from_numpy(np.array(samples, dtype=np.float32))[None]
-    waveform = waveform.to(getattr(model.model, "device", "cpu")).requires_grad_()
+    device = getattr(model.model, "device", "cpu")
+    return Cam(activation_maps(gradients, samples[None], chosen, layer, device=device), layer)
+
+
+def activation_maps(
+    gradients: Gradients,
+    waveforms: np.ndarray,
+    chosen: Callable[[torch.Tensor], torch.Tensor],
+    layer: CamLayer,
+    *,
+    device: str = "cpu",
+) -> Floats:
+    """Compute the signed maps of several waveforms at once by Captum.
+
+    Parameters
+    ----------
+    gradients : Gradients
+    waveforms : ndarray, shape (n, n_samples)
+    chosen : callable
+        Logits (n, n_classes) to the number (n,) that each waveform is asked about.
+    layer : CamLayer
+    device : str
+
+    Returns
+    -------
+    ndarray, shape (n, n_rows, n_frames)
+        One row per group of channels, per band of frequencies, or a single one (time only).
+    """
+    import torch
+    from captum.attr import LayerGradCam
+
+    def answer(items: torch.Tensor) -> torch.Tensor:
+        return chosen(gradients.logits(items))
+
+    items = torch.from_numpy(np.array(waveforms, dtype=np.float32)).to(device).requires_grad_()
     with layer.watch():
-        attribution = LayerGradCam(logit, layer.module).attribute(waveform, attr_dim_summation=False)
-    channels = attribution.detach().cpu().double().numpy()  # (n_windows, n_channels, …, n_frames)
+        attribution = LayerGradCam(answer, layer.module).attribute(items, attr_dim_summation=False)
+    channels = attribution.detach().cpu().double().numpy()  # (n, n_channels, …, n_frames)
     if channels.ndim < 3:
         raise OtoscopeError(
             f"layer {layer.name!r} has no time axis (its activations are {channels.ndim}-D); use another"
         )
     if layer.groups is not None:
-        n_windows, _, n_frames = channels.shape
-        return Cam(channels.reshape(n_windows, len(layer.groups), -1, n_frames).sum(axis=2), layer)
-    summed = channels.sum(axis=1)  # (n_windows, [n_rows,] n_frames)
-    return Cam(summed if summed.ndim == 3 else summed[:, None, :], layer)
+        n, _, n_frames = channels.shape
+        return np.asarray(channels.reshape(n, len(layer.groups), -1, n_frames).sum(axis=2))
+    summed = channels.sum(axis=1)  # (n, [n_rows,] n_frames)
+    return np.asarray(summed if summed.ndim == 3 else summed[:, None, :])
 
 
 def on_stft(cam: Cam, parts: Parts, model: Windowed) -> Floats:
