@@ -19,8 +19,10 @@ import numpy as np
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import BATCH_SIZE, Model
+from otoscope.adapters.resampling import resampled
 from otoscope.adapters.spectra import Stft, to_sound, unfilter
 from otoscope.adapters.windows import Windowed
+from otoscope.explainers.effects import TwoLevel
 from otoscope.explainers.explanation import (
     Explanation,
     Outcome,
@@ -53,6 +55,7 @@ def explain(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
     name: str | None = None,
+    two_level: TwoLevel | None = None,
     progress: Progress = quiet,
 ) -> Explanation:
     """Explain what a model heard in a recording.
@@ -76,6 +79,8 @@ def explain(
         Most perturbed recordings in memory at once.
     name : str, optional
         What to call the model.
+    two_level : TwoLevel, optional
+        The mid-level model and the effects of its features, which the method ``two_level`` needs.
     progress : callable
         Told (done, total) calls.
 
@@ -96,6 +101,8 @@ def explain(
         raise OtoscopeError(f"seed must lie in 0 … 2**32 - 1 and batch_size be at least 1, got {seed} and {batch_size}")
     entry = find_method(method)
     refuse_unused(settings, method, entry)
+    if entry.needs_two_level != (two_level is not None):
+        raise OtoscopeError(f"{method} {'needs' if two_level is None else 'takes no'} two_level=TwoLevel(…)")
     whole_audio = audio.at(model.rate)
     span, windowed, chosen_target, searched = choose_span(model, whole_audio, target, start, duration, settings)
     excerpt = whole_audio.cut(span.start, span.duration)
@@ -109,6 +116,8 @@ def explain(
         seed,
         batch_size,
         progress,
+        audio.cut(span.start, span.duration),
+        two_level,
     )
     request.value(np.full((1, len(model.labels)), 0.5))  # a scale that does not fit is found before the work
     outcome = entry.run(request)
@@ -134,8 +143,8 @@ def explain(
         map=spread(outcome) if outcome.map is None else outcome.map,
         native=outcome.native,
         chosen=chosen,
-        evidence=Audio(evidence, model.rate, "evidence"),
-        complement=Audio(complement, model.rate, "complement"),
+        evidence=Audio(evidence, outcome.parts.audio.rate, "evidence"),
+        complement=Audio(complement, outcome.parts.audio.rate, "complement"),
         round_trip=round_trip,
         fidelity=outcome.fidelity,
         masks=outcome.masks,
@@ -143,7 +152,7 @@ def explain(
         n_calls=outcome.n_calls + searched + 4,
         seconds=time.perf_counter() - began,
         seed=seed,
-        settings={**asdict(settings), **asked(target, start, duration)},
+        settings={**asdict(settings), **asked(target, start, duration, two_level)},
         route=outcome.route,
         versions=versions(),
         audio_sha256=audio.sha256,
@@ -151,9 +160,14 @@ def explain(
     )
 
 
-def asked(target: str | int, start: float | None, duration: float | None) -> dict[str, Any]:
+def asked(
+    target: str | int, start: float | None, duration: float | None, two_level: TwoLevel | None = None
+) -> dict[str, Any]:
     """Tell what was asked for besides the settings, as it is kept with the result."""
-    return {"target": str(target), "start": start, "duration": duration}
+    plain = {"target": str(target), "start": start, "duration": duration}
+    if two_level is None:
+        return plain
+    return {**plain, "midlevel": two_level.midlevel.fingerprint, "corpus": two_level.effects.corpus}
 
 
 def refuse_unused(settings: Settings, name: str, entry: Method) -> None:
@@ -193,9 +207,8 @@ def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings)
 def play_again(request: Request, parts: Parts, evidence: Any, complement: Any) -> RoundTrip:
     """Ask the model what it hears in the recording, the evidence, everything else, and all parts off."""
     off = parts.compose(np.zeros((1, parts.k)))[0]
-    scores = np.concatenate(
-        [request.model.predict(sound[None]) for sound in (parts.audio.samples, evidence, complement, off)]
-    )
+    played = [resampled(sound[None], parts.audio.rate, request.model) for sound in (evidence, complement, off)]
+    scores = np.concatenate([request.model.predict(sound) for sound in (request.whole.audio.samples[None], *played)])
     values = request.value(scores)
     plain = on_scale(scores, request.target, request.model.output, "score")
     tops = [request.model.labels[i] for i in scores.argmax(axis=1)]

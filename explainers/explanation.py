@@ -46,7 +46,7 @@ class Outcome:
     map : ndarray, shape (108, n_columns), or None
         On the common grid; spread from the weights where None.
     masks : ndarray, shape (n, k), and scores : ndarray, shape (n, n_classes), or None
-        The calls behind a fit.
+        The calls behind a fit; of a two-level explanation the answers of the mid-level model.
     route : str
     fidelity : dict
         Figures of the fit: r2, interactions, intercept, route_difference …
@@ -123,7 +123,7 @@ class Explanation:
     fidelity : dict
     masks, scores : ndarray or None
     n_calls : int
-        All answers asked of the model.
+        All answers asked of the model; those of a mid-level model included.
     seconds : float
         Time it took.
     seed : int
@@ -178,7 +178,7 @@ class Explanation:
 
     @property
     def audio(self) -> Audio:
-        """The explained span, at the model's rate."""
+        """The explained span at the rate of the parts: the model's, or a mid-level model's where that is higher."""
         return self.parts.audio
 
     @property

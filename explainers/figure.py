@@ -14,6 +14,7 @@ import numpy as np
 from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
 from otoscope.explainers.explanation import Explanation, members
+from otoscope.explainers.level_one import is_level_one
 from otoscope.explainers.targets import Floats
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def draw(explanation: Explanation, path: str | Path) -> None:
     if pitch:
         _groups(explanation, figure.add_subplot(cells[2, 0]))
     _bars(explanation, figure.add_subplot(cells[:, 1]))
-    figure.suptitle(
-        _plain(f"{explanation.audio.name} · {explanation.model} · {explanation.method} · {explanation.target.name}")
-    )
+    method = explanation.method
+    if is_level_one(explanation.native):
+        method += f", level two: {explanation.native['names'][int(explanation.native['feature'])]}"
+    figure.suptitle(as_text(f"{explanation.audio.name} · {explanation.model} · {method} · {explanation.target.name}"))
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def _plain(text: str) -> str:
+def as_text(text: str) -> str:
     """Keep matplotlib from reading dollars as mathematics."""
     return text.replace("$", r"\$")
 
@@ -147,7 +149,7 @@ def _bars(explanation: Explanation, axes: Axes) -> None:
     axes.set_yticks([])
     for place, index in enumerate(strongest):
         axes.annotate(
-            _plain(explanation.names[index]),
+            as_text(explanation.names[index]),
             (0.02, place + 0.42),
             xycoords=("axes fraction", "data"),
             fontsize=7.5,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.makers import cut
-from otoscope.explainers.methods import Request, method
+from otoscope.explainers.methods import CALLS, Request, method
 from otoscope.explainers.neighbourhoods import make_masks
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import score_masks
@@ -27,7 +27,7 @@ def lime(request: Request) -> Outcome:
     """Fit a linear model of the score in the parts."""
     settings = request.settings
     parts = lime_parts(request)
-    masks = make_masks(settings.neighbourhood, parts.k, settings.calls, request.seed)
+    masks = make_masks(settings.neighbourhood, parts.k, settings.calls or CALLS, request.seed)
     scored = score_masks(
         request.model,
         parts,

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, Literal
 
+from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import Model, capability
 from otoscope.adapters.plugins import points, registered, told
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.combs import HALF_WIDTH, N_HARMONICS, OCTAVES
+from otoscope.explainers.effects import TwoLevel
 from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.makers import N_PARTS
 from otoscope.explainers.neighbourhoods import Neighbourhood
@@ -43,8 +45,8 @@ class Settings:
     scale : {"log_odds", "score"}, optional
     clip : float
         Probabilities are clipped to [clip, 1 − clip] before the logarithm.
-    calls : int
-        Size of LIME's neighbourhood.
+    calls : int, optional
+        Size of LIME's neighbourhood: 2048, or 512 at level two, where None.
     neighbourhood : {"design", "random", "exhaustive"}
     domain : {"stft", "bands"}
         Whether LIME's parts are cut from the recording's STFT or from the model's own filtered spectrogram.
@@ -61,6 +63,8 @@ class Settings:
     octaves : (int, int)
     layer : str, optional
         Of Grad-CAM.
+    feature : str, optional
+        Of the mid-level model, which the two-level method drills into; the one with the largest effect where None.
     """
 
     parts: str | None = None
@@ -68,7 +72,7 @@ class Settings:
     off: Off = "silence"
     scale: Scale | None = None
     clip: float = CLIP
-    calls: int = CALLS
+    calls: int | None = None
     neighbourhood: Neighbourhood = "design"
     domain: Literal["stft", "bands"] = "stft"
     render: Render = "mask"
@@ -79,6 +83,7 @@ class Settings:
     n_harmonics: int = N_HARMONICS
     octaves: tuple[int, int] = OCTAVES
     layer: str | None = None
+    feature: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -92,6 +97,8 @@ class Settings:
             "n_harmonics": (self.n_harmonics, 1, 64),
         }
         for name, (value, low, high) in limits.items():
+            if name == "calls" and value is None:
+                continue
             if not isinstance(value, int | float) or not low <= value <= high:
                 raise OtoscopeError(f"{name} must lie between {low:g} and {high:g}, got {value!r}")
         if not 0 <= self.octaves[0] <= self.octaves[1] <= 10:
@@ -122,6 +129,10 @@ class Request:
     seed : int
     batch_size : int
     progress : callable
+    excerpt : Audio, optional
+        The span at the recording's own rate.
+    two_level : TwoLevel, optional
+        The mid-level model and the effects of its features, for the method that needs them.
     """
 
     model: Windowed
@@ -132,6 +143,8 @@ class Request:
     seed: int
     batch_size: int
     progress: Progress = quiet
+    excerpt: Audio | None = None
+    two_level: TwoLevel | None = None
 
     def value(self, scores: Floats) -> Floats:
         """Bring scores (n, n_classes) to the explained scale, (n,)."""
@@ -146,10 +159,11 @@ class Method:
     run: Callable[[Request], Outcome]
     uses: frozenset[str] = field(default_factory=frozenset)
     white_box: bool = False
+    needs_two_level: bool = False
 
 
 METHODS: dict[str, Method] = {}
-HOMES = ("lime", "occlusion", "gradcam")
+HOMES = ("lime", "occlusion", "gradcam", "two_level")
 GROUP = "otoscope.explainers"
 
 
@@ -183,11 +197,13 @@ def method_summaries() -> dict[str, str]:
     return {**{name: told(point) for name, point in points(GROUP).items()}, **own}
 
 
-def method(name: str, summary: str, *, uses: set[str], white_box: bool = False) -> Callable[[Any], Any]:
+def method(
+    name: str, summary: str, *, uses: set[str], white_box: bool = False, needs_two_level: bool = False
+) -> Callable[[Any], Any]:
     """Register a method."""
 
     def register(run: Callable[[Request], Outcome]) -> Callable[[Request], Outcome]:
-        METHODS[name] = Method(summary, run, COMMON | uses, white_box)
+        METHODS[name] = Method(summary, run, COMMON | uses, white_box, needs_two_level)
         return run
 
     return register

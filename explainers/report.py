@@ -103,6 +103,7 @@ def summary(document: Document) -> Document:
         "fidelity": document["fidelity"],
         "n_calls": document["n_calls"],
         "notes": document["notes"],
+        **({"level_one": document["level_one"]} if "level_one" in document else {}),
     }
 
 
@@ -156,6 +157,7 @@ def _explanation(folder: Path, document: Document) -> Document:
         "complement": _sound(folder / "complement.wav"),
         "evidence_says": _says(target, trip["evidence"], document),
         "complement_says": _says(target, trip["complement"], document),
+        "level_one": _level_one(folder, document),
         "picture": _data("image/png", (folder / "map.png").read_bytes()),
         "alt": f"Spectrogram of {document['audio']['name']} with what speaks for and against {target}; "
         f"strongest: {weights[0]['name']}",
@@ -164,6 +166,35 @@ def _explanation(folder: Path, document: Document) -> Document:
         "weights": weights[:N_WEIGHTS],
         "facts": _facts(document),
     }
+
+
+def _level_one(folder: Path, document: Document) -> Document | None:
+    """Prepare level one of a two-level explanation; None for other methods."""
+    level = document.get("level_one")
+    if level is None:
+        return None
+    return {
+        **level,
+        "sentence": level_sentence(document),
+        "picture": _data("image/png", (folder / "effects.png").read_bytes()),
+        "alt": f"Effects of {len(level['features'])} features on {document['target']['name']}: boxes for the corpus, "
+        "dots for this recording, the remainder, shares of R² and correlations",
+        "rows": sorted(level["features"], key=lambda row: -abs(row["centred_effect"])),
+    }
+
+
+def level_sentence(document: Document) -> str:
+    """Tell level one in words, from its numbers."""
+    level, units = document["level_one"], document["units"]
+    rows = sorted(level["features"], key=lambda row: -abs(row["centred_effect"]))
+    told = ", ".join(f"{row['name'].replace('_', ' ')} {row['centred_effect']:+.2f}" for row in rows)
+    r2 = "the score does not vary there" if level["r2"] is None else f"held-out R² {level['r2']:.2f}"
+    apart = level["score"] - level["mean_score"]
+    return (
+        f"On the explained scale the score is {level['score']:.2f} ({units}), {apart:+.2f} against the corpus's mean. "
+        f"The features' effects against that mean are {told}; the remainder, which no feature explains, is "
+        f"{level['remainder']:+.2f} (the linear fit over the corpus: {r2})."
+    )
 
 
 def _says(target: str, answer: Document, document: Document) -> str:
@@ -177,13 +208,14 @@ def sentence(document: Document) -> str:
     weights = sorted(document["weights"], key=lambda weight: -weight["weight"])
     chosen = [weight for weight in weights if weight["evidence"]]
     scores = {name: f"{answer['score']:.3f}" for name, answer in trip.items()}
+    by_way = f" by way of {document['level_one']['feature'].replace('_', ' ')}" if "level_one" in document else ""
     if not chosen:
-        return f"The score of {target} is {scores['original']}; no part clearly speaks for it."
+        return f"The score of {target} is {scores['original']}; no part clearly speaks for it{by_way}."
     energy = document["evidence_energy"]
     parts = "1 part" if len(chosen) == 1 else f"{len(chosen)} parts"
     return (
         f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "
-        f"are the evidence: alone they score {scores['evidence']}, everything else {scores['complement']}, "
+        f"are the evidence{by_way}: alone they score {scores['evidence']}, everything else {scores['complement']}, "
         f"all parts off {scores['off']}. The strongest is {weights[0]['name']}."
     )
 

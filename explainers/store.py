@@ -8,6 +8,7 @@ original.wav         the explained span at the model's rate
 evidence.wav         the evidence alone
 complement.wav       everything else
 map.png              spectrogram, map, weights
+effects.png          level one of a two-level explanation
 ===================  ==============================================================================================
 
 Results lie in ``DIR/<stem>-<sha8>/<model>/<method>-<target>/``. A folder is written under another name and renamed at
@@ -35,6 +36,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft
 from otoscope.adapters.windows import Span
 from otoscope.explainers.explanation import Explanation, RoundTrip, Score
+from otoscope.explainers.level_one import is_level_one, to_table
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Target
 
@@ -43,12 +45,13 @@ SCHEMA = "otoscope/explanation/1"
 
 def result_folder(explanation: Explanation, recording: str) -> Path:
     """Where a result lies below the output folder."""
-    stem = slug(Path(recording).stem)
-    return (
-        Path(f"{stem}-{explanation.audio_sha256[:8]}")
-        / slug(explanation.model)
-        / f"{explanation.method}-{slug(explanation.target.name)}"
-    )
+    above = model_folder(recording, explanation.audio_sha256, explanation.model)
+    return above / f"{explanation.method}-{slug(explanation.target.name)}"
+
+
+def model_folder(recording: str, sha256: str, model: str) -> Path:
+    """Where all that a model said of a recording lies below the output folder."""
+    return Path(f"{slug(Path(recording).stem)}-{sha256[:8]}") / slug(model)
 
 
 def slug(name: str) -> str:
@@ -119,6 +122,7 @@ def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool =
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "explanation.json").exists()):
         raise OtoscopeError(f"{folder}: holds something else; choose another folder")
+    from otoscope.explainers.effects_figure import draw_effects
     from otoscope.explainers.figure import draw
 
     gains = _gains(explanation) if equal_loudness else {"evidence": 1.0, "complement": 1.0}
@@ -134,6 +138,8 @@ def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool =
         for name, audio in (("evidence", explanation.evidence), ("complement", explanation.complement)):
             write_wav(partial / f"{name}.wav", audio.samples * np.float32(gains[name]), rate)
         draw(explanation, partial / "map.png")
+        if is_level_one(explanation.native):
+            draw_effects(explanation, partial / "effects.png")
     return folder
 
 
@@ -189,6 +195,7 @@ def to_document(explanation: Explanation) -> dict[str, Any]:
         "route": e.route,
         "versions": e.versions,
         "notes": list(e.notes),
+        **({"level_one": to_table(e.native)} if is_level_one(e.native) else {}),
     }
 
 

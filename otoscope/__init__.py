@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from otoscope.adapters.registry import load_model
     from otoscope.adapters.spectra import Stft
     from otoscope.adapters.wrap import wrap
+    from otoscope.explainers.effects import TwoLevel
     from otoscope.explainers.explain import explain
     from otoscope.explainers.explanation import Explanation
     from otoscope.explainers.methods import Settings
     from otoscope.explainers.report import write_report
     from otoscope.explainers.store import load_explanation
+    from otoscope.fit_effects import fit_two_level
     from otoscope.mer_models.shipped import demo_recording
 
 # Found when first used, so that `import otoscope` and `otoscope --help` are quick.
@@ -43,6 +45,8 @@ _HOMES = {
     "explain": "explainers.explain",
     "Explanation": "explainers.explanation",
     "Settings": "explainers.methods",
+    "TwoLevel": "explainers.effects",
+    "fit_two_level": "fit_effects",
     "write_report": "explainers.report",
     "load_explanation": "explainers.store",
     "demo_recording": "mer_models.shipped",
@@ -56,9 +60,11 @@ __all__ = [
     "OtoscopeError",
     "Settings",
     "Stft",
+    "TwoLevel",
     "__version__",
     "demo_recording",
     "explain",
+    "fit_two_level",
     "load_audio",
     "load_explanation",
     "load_model",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from otoscope import __version__
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.cli_emotion import match, timeline
+from otoscope.cli_lab import benchmark, train
 from otoscope.cli_models import card, doctor, methods, models
 from otoscope.console import Group, print_json, print_result, stop_cleanly
 from otoscope.options import BATCH, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
+
+if TYPE_CHECKING:
+    from otoscope.adapters.model import Model
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,7 +31,7 @@ def main() -> None:
     stop_cleanly()
 
 
-for command in (models, methods, doctor, card):
+for command in (models, methods, doctor, card, train, benchmark, timeline, match):
     main.add_command(command)
 
 
@@ -46,7 +50,8 @@ def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
     from otoscope.mer_models.shipped import demo_recording
     from otoscope.runs import Run
 
-    run = Run([demo_recording()], "harmonics", list(all_methods()), ["top"], Settings(), out, seed=seed, force=force)
+    methods = [name for name, entry in all_methods().items() if not entry.needs_two_level]
+    run = Run([demo_recording()], "harmonics", methods, ["top"], Settings(), out, seed=seed, force=force)
     _carry_out(run, as_json)
 
 
@@ -112,7 +117,7 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     click.option(
         "--clip", type=click.FloatRange(0, 0.4, min_open=True), help="Clip probabilities; 8-bit models: 0.002."
     ),
-    click.option("--calls", type=click.IntRange(min=1), help="lime: perturbed recordings to ask about."),
+    click.option("--calls", type=click.IntRange(min=1), help="lime, two_level: perturbed recordings to ask about."),
     click.option(
         "--neighbourhood", type=click.Choice(["design", "random", "exhaustive"]), help="lime: which ones. [design]"
     ),
@@ -125,6 +130,9 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     click.option("--n-harmonics", type=click.IntRange(min=1), help="occlusion: partials per note. [8]"),
     click.option("--octaves", type=click.IntRange(0, 10), nargs=2, help="occlusion: first and last octave. [1 8]"),
     click.option("--layer", help="gradcam: name of the layer. [the model's own choice]"),
+    click.option("--corpus", type=click.Path(path_type=Path), help="two_level: folder with recordings to fit it to."),
+    click.option("--midlevel", help="two_level: mid-level model, by name, card or folder. [midlevel]"),
+    click.option("--feature", help="two_level: feature to drill into. [that with the largest effect]"),
     click.option("--equal-loudness", is_flag=True, help="Write evidence and everything else as loud as the original."),
     DEVICE,
     BATCH,
@@ -142,6 +150,8 @@ def explain_command(
     start: float | None,
     duration: float | None,
     equal_loudness: bool,
+    corpus: Path | None,
+    midlevel: str | None,
     trust: bool,
     allow_network: bool,
     device: str,
@@ -156,6 +166,7 @@ def explain_command(
 
     \b
     Example: otoscope explain song.mp3 --method lime --method occlusion --target top --out report
+    otoscope explain song.mp3 --method two_level --corpus songs/ --feature minorness --out report
     """
     from otoscope.explainers.methods import Settings
     from otoscope.runs import Run
@@ -177,6 +188,8 @@ def explain_command(
         force=force,
         resume=resume,
         equal_loudness=equal_loudness,
+        corpus=corpus,
+        midlevel=midlevel,
     )
     _carry_out(run, as_json, device=device, trust=trust, allow_network=allow_network)
 
@@ -187,8 +200,11 @@ def _carry_out(run: Any, as_json: bool, **loading: Any) -> None:
     from otoscope.runs import carry_out, check
 
     check(run)
-    model = load_model(run.model, batch_size=run.batch_size, **loading)
-    results, failed, report = carry_out(run, model)
+
+    def load(name: str) -> Model:
+        return load_model(name, batch_size=run.batch_size, **loading)
+
+    results, failed, report = carry_out(run, load(run.model), load=load)
     if as_json:
         print_json({"report": None if report is None else str(report), "results": results, "failed": failed})
     else:
@@ -200,62 +216,3 @@ def _carry_out(run: Any, as_json: bool, **loading: Any) -> None:
         lines = "; ".join(f"{failure['file']}: {failure['error']}" for failure in failed)
         several = f"{len(failed)} of {len(run.files)} files failed, the others are kept: " if len(run.files) > 1 else ""
         raise OtoscopeError(several + lines)
-
-
-@main.command()
-@options(
-    click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with emopia/ and/or emotify/."),
-    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for weights, card and folds."),
-    click.option("--name", default="harmonics", show_default=True, help="Name of the model."),
-    click.option("--folds", default=10, show_default=True, type=click.IntRange(min=2), help="Folds by song."),
-    click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the recipe's own]"),
-    click.option("--font", "fonts", multiple=True, type=click.Path(path_type=Path), help="Sound font; repeatable."),
-    click.option("--cache", type=click.Path(path_type=Path), help="Folder for rendered MIDI. [OUT/rendered]"),
-    SEED,
-    RESUME,
-    JSON,
-)
-def train(
-    data: Path,
-    out: Path,
-    name: str,
-    folds: int,
-    epochs: int | None,
-    fonts: tuple[Path, ...],
-    cache: Path | None,
-    seed: int,
-    resume: bool,
-    as_json: bool,
-) -> None:
-    """Train the harmonics CNN: measure it by folds of songs, then write weights and model card.
-
-    \b
-    Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model
-    """
-    from dataclasses import replace
-
-    from otoscope.adapters.card import read_card
-    from otoscope.mer_models.fit import Recipe
-    from otoscope.mer_models.train import train as fit_and_measure
-
-    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
-    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--folds", str(folds)]
-    command += ["--epochs", str(recipe.epochs), "--seed", str(seed)]
-    command += [word for font in fonts for word in ("--font", font.name)]  # names only: a card travels
-    card = fit_and_measure(
-        data=data,
-        out=out,
-        name=name,
-        fonts=fonts,
-        cache=cache or out / "rendered",
-        n_folds=folds,
-        seed=seed,
-        recipe=recipe,
-        resume=resume,
-        command=shlex.join(command),
-        progress=lambda line: click.echo(line, err=True),
-    )
-    if as_json:
-        print_json({"card": str(card), **read_card(card).tables})
-    else:
-        click.echo(f"card: {card}")

@@ -47,6 +47,8 @@ def tell(line: str) -> None:
     click.option("--contender", "contenders", multiple=True, help="models: only these; repeatable. [all]"),
     click.option("--epochs", type=click.IntRange(min=1), help="Passes of networks over the data. [their own]"),
     click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Fits at once."),
+    click.option("--model", "models", multiple=True, help="midlevel: model to explain; repeatable. [harmonics]"),
+    click.option("--corpus", type=click.Path(path_type=Path), help="midlevel: recordings. [those of the first set]"),
     click.option("--quick", is_flag=True, help="A slice: three songs of each quadrant, three folds, two epochs."),
     SEED,
     RESUME,
@@ -64,6 +66,8 @@ def benchmark(
     contenders: tuple[str, ...],
     epochs: int | None,
     jobs: int,
+    models: tuple[str, ...],
+    corpus: Path | None,
     quick: bool,
     seed: int,
     resume: bool,
@@ -78,6 +82,8 @@ def benchmark(
       transfer    learnt on one data set or sound font, judged on the others
       genres      songs or whole genres held out (Emotify)
       listeners   judged by groups of listeners (Emotify)
+      brightness  does Grad-CAM show consonance?
+      midlevel    how much do seven mid-level features explain of a model?
 
     \b
     Example: otoscope benchmark models lengths --data data --font FluidR3_GM.sf2 --out results --resume
@@ -100,6 +106,8 @@ def benchmark(
         seed=seed,
         resume=resume,
         command=shlex.join(["otoscope", *_by_name(sys.argv[1:])]),
+        models=models or ("harmonics",),
+        corpus=corpus,
     )
     found = carry_out(order, tell)
     if as_json:

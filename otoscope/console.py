@@ -67,6 +67,8 @@ def print_result(result: dict[str, Any]) -> None:
     click.echo(f"{result['recording']}, {span['start']:.2f}-{end:.2f} s, {result['model']}, {result['method']}")
     kind = "score difference" if result["contrast"] else "score"
     click.echo(f"  target      {result['target']}, {kind} {result['score']:.3f}")
+    if "level_one" in result:
+        _print_level_one(result["level_one"])
     for place, part in enumerate(result["strongest"]):
         error = "" if part["se"] is None else f" ± {part['se']:.3f}"
         head = "strongest  " if place == 0 else " " * 11
@@ -81,3 +83,12 @@ def print_result(result: dict[str, Any]) -> None:
         click.echo(f"  fit         {', '.join(told)}")
     for note in result["notes"]:
         click.echo(f"  note        {note}")
+
+
+def _print_level_one(level: dict[str, Any]) -> None:
+    """Print the effects against the corpus's mean, the largest first, and how good their fit is."""
+    rows = sorted(level["features"], key=lambda row: -abs(row["centred_effect"]))
+    told = ", ".join(f"{row['name']} {row['centred_effect']:+.2f}" for row in rows)
+    click.echo(f"  level one   {told}; remainder {level['remainder']:+.2f}")
+    r2 = "the score does not vary" if level["r2"] is None else f"held-out R² {level['r2']:.2f}"
+    click.echo(f"              {r2} over {level['n_spans']} spans; level two: {level['feature']}")

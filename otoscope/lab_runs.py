@@ -1,23 +1,41 @@
-"""One run of ``otoscope benchmark``: checked first, then learnt, judged, and written down study by study."""
+"""One run of ``otoscope benchmark``: checked first, then learnt, judged, and written down study by study.
+
+Most studies are tables of what networks say (`otoscope.mer_models.studies`). Two need explanations as well and hence
+live at the door: ``brightness`` (does Grad-CAM show consonance?) and ``midlevel`` (how much do seven mid-level features
+explain of a model?).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.network import NetworkModel
+from otoscope.adapters.registry import load_model, name_of
+from otoscope.brightness import look
+from otoscope.brightness_summary import draw as draw_brightness
+from otoscope.brightness_summary import summarise, table
 from otoscope.explainers.store import write_atomically
 from otoscope.mer_models import benchmark
+from otoscope.mer_models.benchmark import Row
 from otoscope.mer_models.benchmark_figure import draw
-from otoscope.mer_models.benchmark_table import collect, document, markdown, to_json
-from otoscope.mer_models.data import write_table
+from otoscope.mer_models.benchmark_table import collect, document, machine, markdown
+from otoscope.mer_models.contenders import CONTENDERS
+from otoscope.mer_models.data import Clip, write_table
 from otoscope.mer_models.datasets import gather
 from otoscope.mer_models.emotify import judgements
-from otoscope.mer_models.lab import Lab
-from otoscope.mer_models.studies import EMOTIFY, find_study, rows_of
+from otoscope.mer_models.harmonics import HarmonicsNet, model
+from otoscope.mer_models.lab import Lab, part_of
+from otoscope.mer_models.studies import EMOTIFY, STUDIES, find_study, rows_of
+from otoscope.midlevel_study import midlevel_study, to_markdown
 
+BRIGHTNESS, MIDLEVEL = "brightness", "midlevel"
+SHOWN = 15  # clips of each fold whose maps are looked at
 QUICK = ("harmonics", "random_masks", "square", "svm")
 QUICK_EPOCHS = 2
 
@@ -41,6 +59,8 @@ class Order:
     seed: int
     resume: bool
     command: str
+    models: tuple[str, ...] = ("harmonics",)
+    corpus: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,8 @@ def carry_out(order: Order, progress: Callable[[str], None]) -> dict[str, Findin
         Naming the first thing that is wrong, before any work.
     """
     for name in order.studies:
-        find_study(name)
+        if name not in (*STUDIES, BRIGHTNESS, MIDLEVEL):
+            raise unknown("study", name, (*STUDIES, BRIGHTNESS, MIDLEVEL))
     if order.out.exists() and not order.out.is_dir():
         raise OtoscopeError(f"{order.out}: is a file; choose a folder for --out")
     if wrong := [fold for fold in order.chosen if fold >= order.n_folds]:
@@ -70,16 +91,85 @@ def carry_out(order: Order, progress: Callable[[str], None]) -> dict[str, Findin
     lab = Lab(clips, order.n_folds, order.seed, order.cache, progress)
     lab = benchmark.quick(lab) if order.quick else lab
     contenders = order.contenders or (QUICK if order.quick else ())
-    rows = {name: rows_of(name, lab.parts, contenders) for name in order.studies}
-    order.out.mkdir(parents=True, exist_ok=True)
-    write_table(lab.clips, lab.folds("songs"), order.out / "recordings.csv")
+    rows = {name: _rows(name, lab, contenders) for name in order.studies}
     fits = benchmark.fits_of(
         lab, [row for own in rows.values() for row in own], order.chosen or None, order.large_folds
     )
     epochs = QUICK_EPOCHS if order.quick and order.epochs is None else order.epochs
+    order.out.mkdir(parents=True, exist_ok=True)
+    write_table(lab.clips, lab.folds("songs"), order.out / "recordings.csv")
     benchmark.run(lab, fits, order.out, epochs=epochs, resume=order.resume, jobs=order.jobs)
+    return {name: _found(order, name, rows[name], lab) for name in order.studies}
+
+
+def _rows(name: str, lab: Lab, contenders: Sequence[str]) -> list[Row]:
+    """List what must be learnt for a study."""
+    if name == MIDLEVEL:
+        return []
+    if name == BRIGHTNESS:
+        rendered = [part for part in lab.parts if part != EMOTIFY] or list(lab.parts)
+        return [Row("harmonics", (rendered[0],)), Row("random_masks", (rendered[0],)), Row("harmonics_2", lab.parts)]
+    return rows_of(name, lab.parts, contenders)
+
+
+def _found(order: Order, name: str, rows: list[Row], lab: Lab) -> Finding:
+    """Write down what a study found."""
+    if name == BRIGHTNESS:
+        return _brightness(order, rows, lab)
+    if name == MIDLEVEL:
+        return _midlevel(order, lab)
     listeners = judgements(order.data / EMOTIFY) if EMOTIFY in lab.parts else {}
-    return {name: _tell(order, name, lines_from(order, name, rows[name], lab, listeners)) for name in order.studies}
+    return _tell(order, name, lines_from(order, name, rows, lab, listeners))
+
+
+def _brightness(order: Order, rows: list[Row], lab: Lab) -> Finding:
+    """Look at the maps of held-out clips: of each row's networks, and of the first one's with random weights."""
+    networks = {row.contender: _networks(order, row, rows[0].trained_on[0], lab) for row in rows}
+    randomised = [
+        (network.randomised(seed), clips) for seed, (network, clips) in enumerate(networks[rows[0].contender])
+    ]
+    found = summarise(look({**networks, "randomised": randomised}, progress=lab.progress), seed=order.seed)
+    document = {"study": BRIGHTNESS, "command": order.command, "machine": machine(), **found}
+    text = f"## {BRIGHTNESS}: does Grad-CAM show consonance?\n\n{table(found)}\n`{order.command}`; {machine()}\n"
+    return _write(order.out / f"{BRIGHTNESS}.md", document, text, lambda place: draw_brightness(found, place))
+
+
+def _networks(order: Order, row: Row, part: str, lab: Lab) -> list[tuple[NetworkModel, list[Clip]]]:
+    """Load a row's networks, each with some clips of a part that it did not learn from."""
+    from safetensors.torch import load_file
+
+    form = CONTENDERS[row.contender].form
+    fold_of, found = lab.folds("songs"), []
+    for fold in order.chosen or range(int(fold_of.max()) + 1):
+        path = benchmark.Fit(row, fold).path(order.out).with_suffix(".safetensors")
+        if form is None or not path.is_file():
+            raise OtoscopeError(f"{path}: no such network; run the study without --resume in another --out")
+        network = HarmonicsNet(form[0])
+        network.load_state_dict(load_file(path))
+        own = [clip for clip, its in zip(lab.labelled(fold_of, fold), fold_of.tolist(), strict=True) if its == fold]
+        own = [clip for clip in own if part_of(clip) == part]
+        found.append((model(network.eval()), own[:: max(1, len(own) // SHOWN)][:SHOWN]))
+    return found
+
+
+def _midlevel(order: Order, lab: Lab) -> Finding:
+    """Explain several models by the seven features, over the recordings of a folder."""
+    corpus = order.corpus or lab.clips[0].path.parent
+    models = {name_of(spec): load_model(spec) for spec in order.models}
+    found = midlevel_study(models, load_model("midlevel"), corpus, seed=order.seed, bar=_told(lab.progress))
+    document = {"study": MIDLEVEL, "command": order.command, "machine": machine(), **found}
+    text = f"## {MIDLEVEL}: what do seven features explain?\n\n{to_markdown(found)}\n`{order.command}`; {machine()}\n"
+    return _write(order.out / f"{MIDLEVEL}.md", document, text)
+
+
+def _told(progress: Callable[[str], None]) -> Callable[[str], Any]:
+    """Tell every hundredth span, line by line."""
+
+    @contextmanager
+    def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda done, total: progress(f"{label}: {done} of {total}") if done % 100 == 0 or done == total else None
+
+    return bar
 
 
 def lines_from(order: Order, name: str, rows: Any, lab: Lab, listeners: Any) -> tuple[Any, Any]:
@@ -89,11 +179,17 @@ def lines_from(order: Order, name: str, rows: Any, lab: Lab, listeners: Any) -> 
 
 
 def _tell(order: Order, name: str, told: tuple[Any, Any]) -> Finding:
-    """Write a study down as Markdown, JSON and PNG."""
+    """Write a table down as Markdown, JSON and PNG."""
     lines, found = told
-    table = document(name, find_study(name).summary, lines, found, command=order.command)
-    text, path = markdown(table), order.out / f"{name}.md"
+    result = document(name, find_study(name).summary, lines, found, command=order.command)
+    return _write(order.out / f"{name}.md", result, markdown(result), lambda place: draw(result, place))
+
+
+def _write(path: Path, result: dict[str, Any], text: str, picture: Callable[[Path], None] | None = None) -> Finding:
+    """Write files whole or not at all."""
+    said = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
-    write_atomically(path.with_suffix(".json"), lambda place: place.write_text(to_json(table), encoding="utf-8"))
-    write_atomically(path.with_suffix(".png"), lambda place: draw(table, place))
-    return Finding(table, text, path)
+    write_atomically(path.with_suffix(".json"), lambda place: place.write_text(said, encoding="utf-8"))
+    if picture is not None:
+        write_atomically(path.with_suffix(".png"), picture)
+    return Finding(result, text, path)

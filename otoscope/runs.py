@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,19 @@ from typing import Any
 from otoscope.adapters.audio import load_audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Model
-from otoscope.adapters.registry import name_of
+from otoscope.adapters.registry import load_model, name_of
 from otoscope.console import bar
+from otoscope.corpus import find_corpus
+from otoscope.explainers.effects import TwoLevel, find_feature
 from otoscope.explainers.explain import asked, explain
 from otoscope.explainers.makers import find_maker
 from otoscope.explainers.methods import Settings, all_methods, changed, find_method, refuse_black_box
 from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.store import read_document, result_folder, save, to_document
 from otoscope.explainers.targets import resolve_target
+from otoscope.fit_effects import fit_two_level
+
+MIDLEVEL = "midlevel"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,10 @@ class Run:
         In seconds.
     seed, batch_size : int
     force, resume, equal_loudness : bool
+    corpus : Path, optional
+        Folder of recordings to which the effects of the two-level method are fitted.
+    midlevel : str, optional
+        Short name, or path of a card, of the mid-level model; `MIDLEVEL` where None.
     """
 
     files: Sequence[Path]
@@ -52,6 +61,8 @@ class Run:
     force: bool = False
     resume: bool = False
     equal_loudness: bool = False
+    corpus: Path | None = None
+    midlevel: str | None = None
 
 
 def check(run: Run) -> None:
@@ -71,16 +82,30 @@ def check(run: Run) -> None:
             raise OtoscopeError(
                 f"--{option.replace('_', '-')} means nothing to {', '.join(run.methods)}; it is for {users}"
             )
-    _check_out(run)
+    _check_corpus(run, two_level=any(entry.needs_two_level for entry in entries))
+    check_out(run.out, keep=not (run.force or run.resume))
     for file in run.files:
         load_audio(file)
 
 
-def _check_out(run: Run) -> None:
-    out = run.out
+def _check_corpus(run: Run, *, two_level: bool) -> None:
+    for option, value in (("corpus", run.corpus), ("midlevel", run.midlevel)):
+        if value is not None and not two_level:
+            raise OtoscopeError(f"--{option} means nothing to {', '.join(run.methods)}; it is for two_level")
+    if run.corpus is not None:
+        find_corpus(run.corpus)
+
+
+def check_out(out: Path, *, keep: bool) -> None:
+    """Refuse an output folder that cannot be written, or holds what is to be kept.
+
+    Raises
+    ------
+    OtoscopeError
+    """
     if out.exists() and not out.is_dir():
         raise OtoscopeError(f"{out}: is a file; choose a folder for --out")
-    if out.is_dir() and any(out.iterdir()) and not (run.force or run.resume):
+    if out.is_dir() and any(out.iterdir()) and keep:
         raise OtoscopeError(f"{out}: exists and is not empty; use --force to replace results in it, or another --out")
     try:
         fresh = not out.exists()
@@ -94,8 +119,41 @@ def _check_out(run: Run) -> None:
         raise OtoscopeError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
-def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[str, str]], Path | None]:
+def check_model(run: Run, model: Model) -> None:
+    """Refuse targets that a model does not have, and methods that do not fit it.
+
+    Raises
+    ------
+    OtoscopeError
+    """
+    for target in run.targets:
+        if target != "top" or model.output == "regression":
+            resolve_target(target, model.labels, model.output)
+    for name in run.methods:
+        refuse_black_box(name, model)
+
+
+def _two_level(run: Run, model: Model, load: Callable[[str], Model]) -> TwoLevel | None:
+    """Fit what the two-level method needs, where it is asked for."""
+    if not any(find_method(name).needs_two_level for name in run.methods):
+        return None
+    midlevel = load(run.midlevel or MIDLEVEL)
+    if run.settings.feature is not None:
+        find_feature(run.settings.feature, midlevel.labels)
+    return fit_two_level(model, midlevel, run.corpus, bar=bar)
+
+
+def carry_out(
+    run: Run, model: Model, *, load: Callable[[str], Model] = load_model
+) -> tuple[list[dict[str, Any]], list[dict[str, str]], Path | None]:
     """Explain every file by every method.
+
+    Parameters
+    ----------
+    run : Run
+    model : Model
+    load : callable
+        Loads the mid-level model by its name, where a method needs one.
 
     Returns
     -------
@@ -105,11 +163,8 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
         Files that failed on the way, with the error.
     report : Path or None
     """
-    for target in run.targets:
-        if target != "top" or model.output == "regression":
-            resolve_target(target, model.labels, model.output)
-    for name in run.methods:
-        refuse_black_box(name, model)
+    check_model(run, model)
+    two_level = _two_level(run, model, load)
     clear(run.out)
     results, failed = [], []
     done = _done(run) if run.resume else {}
@@ -118,7 +173,8 @@ def carry_out(run: Run, model: Model) -> tuple[list[dict[str, Any]], list[dict[s
         for file in run.files:
             try:
                 for method in run.methods:
-                    results += [_one(run, model, file, method, target, done) for target in run.targets]
+                    given = two_level if find_method(method).needs_two_level else None
+                    results += [_one(run, model, given, file, method, target, done) for target in run.targets]
             except OtoscopeError as error:
                 failed.append({"file": str(file), "error": str(error).removeprefix(f"{file.name}: ")})
     finally:  # also where the run is interrupted: what is finished is worth looking at
@@ -146,7 +202,13 @@ def _done(run: Run) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 
 def _one(
-    run: Run, model: Model, file: Path, method: str, target: str, done: dict[tuple[Any, ...], dict[str, Any]]
+    run: Run,
+    model: Model,
+    two_level: TwoLevel | None,
+    file: Path,
+    method: str,
+    target: str,
+    done: dict[tuple[Any, ...], dict[str, Any]],
 ) -> dict[str, Any]:
     audio = load_audio(file)
     settings = _settings_for(run.settings, method)
@@ -155,7 +217,7 @@ def _one(
         "model": {"fingerprint": model.fingerprint},
         "method": method,
         "seed": run.seed,
-        "settings": {**asdict(settings), **asked(target, run.start, run.duration)},
+        "settings": {**asdict(settings), **asked(target, run.start, run.duration, two_level)},
         "gains": {"evidence": 0.0 if run.equal_loudness else 1.0},
     }
     if done and (kept := done.get(_identity(question))) is not None:
@@ -172,6 +234,7 @@ def _one(
             seed=run.seed,
             batch_size=run.batch_size,
             name=name_of(run.model),
+            two_level=two_level,
             progress=progress,
         )
     folder = run.out / result_folder(explanation, audio.name)

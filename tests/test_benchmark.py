@@ -286,6 +286,43 @@ def test_the_command_writes_tables_figures_and_the_recordings(data: Path, tmp_pa
     assert invoke("models", *options, "--resume").exit_code == 0
 
 
+def test_the_brightness_study_looks_at_every_network(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = invoke("brightness", "--data", data, "--out", out, "--folds", 2, "--epochs", 1, "--json")
+    assert done.exit_code == 0, done.output
+    networks = json.loads(done.stdout)["brightness"]["networks"]
+    assert set(networks) == {"harmonics", "random_masks", "harmonics_2", "randomised"}
+    assert all(one["n_clips"] == 16 for one in networks.values())
+    text = (out / "brightness.md").read_text()
+    assert "| shown |" in text
+    assert "otoscope benchmark" not in (out / "recordings.csv").read_text()
+    assert (out / "brightness.png").stat().st_size > 1000
+    next((out / "fits" / "harmonics@emotify").glob("*.safetensors")).unlink()
+    again = invoke("brightness", "--data", data, "--out", out, "--folds", 2, "--epochs", 1, "--resume")
+    assert again.exit_code == 1
+    assert "no such network" in again.stderr
+
+
+@needs_data
+def test_the_midlevel_study_tells_what_seven_features_explain(tmp_path: Path) -> None:
+    from tests.builders import DATA
+
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for path in sorted((DATA / "emotify" / "audio").glob("*.ogg"))[::8]:
+        (songs / path.name).symlink_to(path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "emotify").symlink_to(DATA / "emotify")
+    options = ["--data", tmp_path / "data", "--corpus", songs, "--model", "harmonics-1", "--out", tmp_path / "out"]
+    done = invoke("midlevel", *options, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["midlevel"]["models"]["harmonics-1"]
+    assert told["n_recordings"] == 50
+    assert set(told["targets"]) == {"exuberance", "anxiety", "sadness", "contentment"}
+    assert told["targets"]["anxiety"]["r2"] > told["targets"]["anxiety"]["chance"]
+    assert "held-out R²" in (tmp_path / "out" / "midlevel.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

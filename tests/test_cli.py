@@ -159,7 +159,7 @@ def test_json_is_all_that_stdout_holds(tmp_path: Path, tone: Path) -> None:
     assert explained["failed"] == []
     assert explained["results"][0]["method"] == "lime"
     assert {m["name"] for m in json.loads(run("models", "--json").stdout)["models"]} >= {"harmonics", "harmonics-1"}
-    assert set(json.loads(run("methods", "--json").stdout)["methods"]) == {"lime", "occlusion", "gradcam"}
+    assert set(json.loads(run("methods", "--json").stdout)["methods"]) == {"lime", "occlusion", "gradcam", "two_level"}
     windows = json.loads(run("predict", tone, "--json").stdout)[0]["windows"]
     assert sum(windows[0]["scores"].values()) == pytest.approx(1)
 

@@ -19,7 +19,7 @@ from tests import reference
 from tests.builders import RATE, SOUNDS, Function, TinyImageNet, front_end, loudness, music, noise, tone, torch_model
 
 SAMPLES = music(seconds=1.5)
-METHODS = sorted(all_methods())
+METHODS = sorted(name for name, entry in all_methods().items() if not entry.needs_two_level)  # test_two_level
 FAST: dict[str, dict[str, Any]] = {
     "lime": {"calls": 64, "n_parts": 12},
     "occlusion": {"parts": "grid", "n_parts": 9},
