@@ -11,7 +11,6 @@ same ones.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -278,7 +277,3 @@ def _figure(value: Mapping[str, float] | None) -> str:
         return "–"
     return f"{value['mean']:.3f} ± {value['std']:.3f}" if value["std"] else f"{value['mean']:.3f}"
 
-
-def to_json(document: Mapping[str, Any]) -> str:
-    """Write a study as JSON."""
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
