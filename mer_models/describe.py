@@ -72,14 +72,14 @@ def describe(
             "output": "softmax",
             "summary": "music emotion in quadrants of valence and arousal, heard through twelve pitch classes",
             "source": "architecture of Fong, Kumar and Sudhir (Marketing Science 44(1), 2025)",
-            "settings": _plain(settings),
+            "settings": dataclasses.asdict(settings),
         },
         "input": card_input(),
         "data": {
             **_sources(clips),
             "seed": seed,
             "temperature": round(cool, 4),
-            "recipe": _plain(recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)),
+            "recipe": dataclasses.asdict(recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)),
         },
         "measured": measured,
         "licence": _licences(clips),
@@ -91,17 +91,14 @@ def _measured(folds: Sequence[Sequence[tuple[Any, Any]]], part: str) -> dict[str
     judged = [judge(own) for fold in folds if (own := [pair for pair in fold if pair[1]["part"] == part])]
     names = {f"f1_q{place + 1}": f"f1_{label}" for place, label in enumerate(LABELS)}
     table: dict[str, Any] = {"n": round(sum(one.pop("windows") or 0 for one in judged))}
+    # Of a few hundred windows the calibration error is mostly chance, so it stands once more for all folds together.
+    together = judge([pair for fold in folds for pair in fold if pair[1]["part"] == part])
+    table["calibration_error_of_all"] = round(together["calibration_error"] or 0.0, 4)
     for name in judged[0]:
         known = [value for one in judged if (value := one[name]) is not None]
         if known:
             table[names.get(name, name)] = spread(known)
     return table
-
-
-def _plain(settings: Recipe | Settings) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(settings).items()
-    }
 
 
 def _sources(clips: Sequence[Clip]) -> dict[str, Any]:

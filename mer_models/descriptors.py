@@ -212,3 +212,8 @@ def midlevel(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> Descriptor
     if device != "cpu":
         raise OtoscopeError(f"the mid-level features are computed on the CPU only, not on {device!r}; use --device cpu")
     return Descriptors(batch_size=batch_size)
+
+
+def score(waveforms: Float32) -> Floats:
+    """Score waveforms (n, n_samples) at 22,050 Hz as (n, 7): the model as a plain function, for its card."""
+    return Descriptors().predict(waveforms)

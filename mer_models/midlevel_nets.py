@@ -46,6 +46,7 @@ from otoscope.mer_models.midlevel_layers import LABELS, Level, MidlevelNet, Sett
 RATE = 22050
 N_SAMPLES = 10 * RATE
 LAYOUT = ("items", "channels", "frames", "bands")
+SETTINGS = (Settings,)
 FRONT_END = FrontEnd(
     rate=RATE,
     stft=Stft(2048, 706, window="hann_symmetric"),

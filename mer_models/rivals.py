@@ -64,8 +64,8 @@ class Sizes:
     hidden: int = 192
     stride: int = 2
     pool: int = 2
-    dropout: float = 0.25
-    head_dropout: float = 0.5
+    dropout: float = 0.1
+    head_dropout: float = 0.3
 
 
 class RivalNet(nn.Module):

@@ -14,8 +14,13 @@ HERE = Path(__file__).parent
 
 
 def harmonics_1(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> NetworkModel:
-    """Load the harmonics CNN, version 1; ``harmonics-1.toml`` says how it was trained and how well it does."""
+    """Load the harmonics CNN as in the paper; ``harmonics-1.toml`` says how it was trained and how well it does."""
     return from_card(read_card(HERE / "harmonics-1.toml"), Loading(device, batch_size))
+
+
+def harmonics_2(*, device: str = "cpu", batch_size: int = BATCH_SIZE) -> NetworkModel:
+    """Load its second form, the default; ``harmonics-2.toml`` says how it was trained and how well it does."""
+    return from_card(read_card(HERE / "harmonics-2.toml"), Loading(device, batch_size))
 
 
 def demo_recording() -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from otoscope.console import print_json
-from otoscope.options import JSON, RESUME, SEED, options
+from otoscope.options import DEVICE, JSON, RESUME, SEED, options
 
 DATA = click.option(
     "--data",
@@ -127,57 +128,50 @@ def _by_name(arguments: list[str]) -> list[str]:
 @options(
     DATA,
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for weights, card and folds."),
-    click.option("--name", default="harmonics", show_default=True, help="Name of the model."),
+    click.option("--name", help="Name of the model. [its design]"),
     click.option(
-        "--design", default="harmonics_2", show_default=True, help="harmonics_2, harmonics, or another of its forms."
+        "--design",
+        default="harmonics_2",
+        show_default=True,
+        help="harmonics_2, harmonics or another of its forms; a2e, a2mid, a2mid2e, joint.",
     ),
-    click.option("--folds", default=10, show_default=True, type=click.IntRange(min=2), help="Folds by song."),
+    click.option("--folds", type=click.IntRange(min=2), help="Folds by song, of the harmonics CNN. [10]"),
     click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data. [the design's own]"),
+    click.option("--against", type=click.Path(path_type=Path), help="Card of an a2e, for the cost of explanation."),
+    DEVICE,
     FONTS,
     CACHE,
     SEED,
     RESUME,
     JSON,
 )
-def train(
-    data: Path,
-    out: Path,
-    name: str,
-    design: str,
-    folds: int,
-    epochs: int | None,
-    fonts: tuple[Path, ...],
-    cache: Path | None,
-    seed: int,
-    resume: bool,
-    as_json: bool,
-) -> None:
-    """Train a harmonics CNN: measure it by folds of songs, then write weights and model card.
+def train(design: str, name: str | None, out: Path, as_json: bool, **options: Any) -> None:
+    """Train a model, measure it on songs it has not heard, and write weights and model card.
+
+    The harmonics CNN is measured by folds and then fitted on everything; the networks of the two-level papers (A2E,
+    A2Mid2E, Joint; on Soundtracks and the mid-level features set) hold out a tenth of the songs.
 
     \b
     Example: otoscope train --data data --font FluidR3_GM.sf2 --font TimGM6mb.sf2 --out my-model
+    otoscope train --data data --design joint --against a2e.toml --out my-model
     """
     from otoscope.adapters.card import read_card
-    from otoscope.mer_models.train import train as fit_and_measure
+    from otoscope.lab_runs import train_any
 
-    command = ["otoscope", "train", "--data", data.name, "--out", out.name, "--name", name, "--design", design]
-    command += ["--folds", str(folds), "--seed", str(seed), *(() if epochs is None else ("--epochs", str(epochs)))]
-    command += [word for font in fonts for word in ("--font", font.name)]  # names only: a card travels
-    card = fit_and_measure(
-        data=data,
-        out=out,
-        name=name,
-        design=design,
-        fonts=fonts,
-        cache=cache or out / "cache",
-        n_folds=folds,
-        seed=seed,
-        epochs=epochs,
-        resume=resume,
-        command=shlex.join(command),
-        progress=tell,
-    )
+    told = {"out": out, "name": name, "design": design, **options}
+    card = train_any(command=_command("train", told), progress=tell, **told)
     if as_json:
         print_json({"card": str(card), **read_card(card).tables})
     else:
         click.echo(f"card: {card}")
+
+
+def _command(name: str, told: dict[str, Any]) -> str:
+    """Write down a command line that does the same; of paths their names only, since a card travels."""
+    words = ["otoscope", name]
+    for option, value in told.items():
+        flag = "--font" if option == "fonts" else f"--{option}"
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and option not in ("cache", "resume"):
+                words += [flag, one.name if isinstance(one, Path) else str(one)]
+    return shlex.join(words)

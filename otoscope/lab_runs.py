@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.registry import load_model, name_of
+from otoscope.adapters.whole_file import whole_file
 from otoscope.brightness import look
 from otoscope.brightness_summary import draw as draw_brightness
 from otoscope.brightness_summary import summarise, table
-from otoscope.explainers.store import write_atomically
 from otoscope.mer_models import benchmark
 from otoscope.mer_models.benchmark import Row
 from otoscope.mer_models.benchmark_figure import draw
@@ -188,8 +188,65 @@ def _tell(order: Order, name: str, told: tuple[Any, Any]) -> Finding:
 def _write(path: Path, result: dict[str, Any], text: str, picture: Callable[[Path], None] | None = None) -> Finding:
     """Write files whole or not at all."""
     said = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
-    write_atomically(path.with_suffix(".json"), lambda place: place.write_text(said, encoding="utf-8"))
+    for place, content in ((path, text), (path.with_suffix(".json"), said)):
+        with whole_file(place) as partial:
+            partial.write_text(content, encoding="utf-8")
     if picture is not None:
-        write_atomically(path.with_suffix(".png"), picture)
+        with whole_file(path.with_suffix(".png")) as partial:
+            picture(partial)
     return Finding(result, text, path)
+
+
+def train_any(
+    *,
+    data: Path,
+    out: Path,
+    design: str,
+    name: str | None,
+    fonts: tuple[Path, ...],
+    cache: Path | None,
+    folds: int | None,
+    epochs: int | None,
+    against: Path | None,
+    device: str,
+    seed: int,
+    resume: bool,
+    command: str,
+    progress: Callable[[str], None],
+) -> Path:
+    """Train a network of either kind; the card.
+
+    Raises
+    ------
+    OtoscopeError
+        For an option that means nothing to the design, or what training finds wrong.
+    """
+    from otoscope.mer_models.midlevel_fit import Recipe
+    from otoscope.mer_models.midlevel_layers import LEVELS
+    from otoscope.mer_models.midlevel_train import train_midlevel
+    from otoscope.mer_models.train import train
+
+    told: dict[str, Any] = {"out": out, "seed": seed, "resume": resume, "command": command, "progress": progress}
+    kept = cache or out / "cache"
+    if design not in LEVELS:
+        if against is not None or device != "cpu":
+            raise OtoscopeError(f"--against and --device mean nothing to {design}; they are for {', '.join(LEVELS)}")
+        called = name or design.replace("_", "-")
+        sources: dict[str, Any] = {"data": data, "fonts": fonts, "cache": kept, "n_folds": folds or 10}
+        return train(name=called, design=design, epochs=epochs, **sources, **told)
+    if folds is not None or fonts:
+        raise OtoscopeError(f"--folds and --font mean nothing to {design}; they are for the harmonics CNN")
+    there = [one for one in ("soundtracks", "midlevel") if (data / one).is_dir()]
+    if not there:
+        raise OtoscopeError(f"{data}: holds neither soundtracks/ nor midlevel/, which {design} learns from; add them")
+    clips = gather(data, names=there, cache=kept, progress=progress)
+    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    return train_midlevel(
+        clips,
+        design=design,
+        name=name,
+        against=against,
+        device=device,
+        recipe=recipe,
+        **told,
+    )

@@ -170,6 +170,12 @@ def http_card(folder: Path) -> Model:
     return load_model(card(folder, "http", settings=settings), allow_network=True)
 
 
+def midlevel_card(folder: Path) -> Model:
+    from tests.test_midlevel_nets import write
+
+    return load_model(str(write(folder)))
+
+
 # One small model of each kind: a new adapter adds a line.
 MODELS: dict[str, Build] = {
     "wrapped function": lambda _: otoscope.wrap(loudness, rate=RATE, n_samples=RATE),
@@ -189,6 +195,8 @@ MODELS: dict[str, Build] = {
     "python": python_card,
     "command": command_card,
     "http": http_card,
+    "midlevel": midlevel_card,
+    "descriptors": lambda _: otoscope.load_model("midlevel"),
 }
 
 

@@ -50,6 +50,8 @@ def test_a_card_tells_sources_figures_and_licences(tmp_path: Path) -> None:
     assert real["macro_f1"] == {"mean": 0, "std": 0}
     assert real["arousal_auc"]["mean"] == 0.5  # WRONG calls Q1 Q2, Q2 Q3, Q3 Q4 and Q4 Q1
     assert real["calibration_error"]["mean"] == pytest.approx(0.955)
+    assert rendered["calibration_error"]["mean"] == pytest.approx((0.045 + 0.955) / 2)
+    assert rendered["calibration_error_of_all"] == pytest.approx(0.455)  # sure to .955, right half of the time
     assert card["data"]["temperature"] == 0.85
     assert card["data"]["recipe"]["epochs"] == 7
     assert card["licence"]["TimGM6mb"] == "GPL-2"
