@@ -16,9 +16,9 @@ import numpy as np
 
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.model import Floats, Model, Output
+from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.linear import Level, fit_level
 from otoscope.explainers.shares import Ints
-from otoscope.explainers.store import write_atomically
 from otoscope.explainers.targets import CLIP, Scale, Target, on_scale
 
 SCHEMA = "otoscope/effects/1"
@@ -102,7 +102,8 @@ class Effects:
         arrays["json"] = np.array(json.dumps(about, ensure_ascii=False, sort_keys=True))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, lambda partial: np.savez_compressed(partial, allow_pickle=False, **arrays))
+            with whole_file(path) as partial:
+                np.savez_compressed(partial, allow_pickle=False, **arrays)
         except OSError as error:
             raise OtoscopeError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
         return path

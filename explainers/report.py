@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.methods import HOMES
-from otoscope.explainers.store import read_document, write_atomically
+from otoscope.explainers.store import read_document
 
 N_WEIGHTS = 12
 N_CLASSES = 5
@@ -75,9 +76,11 @@ def write_report(directory: str | Path) -> Path:
         raise OtoscopeError(f"{directory}: holds no explanations; name the folder they were saved in")
     index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in results]}
     text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    write_atomically(directory / "index.json", lambda path: path.write_text(text, encoding="utf-8"))
+    with whole_file(directory / "index.json") as partial:
+        partial.write_text(text, encoding="utf-8")
     page = _render(_recordings(results))
-    write_atomically(directory / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    with whole_file(directory / "report.html") as partial:
+        partial.write_text(page, encoding="utf-8")
     return directory / "report.html"
 
 

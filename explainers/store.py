@@ -22,7 +22,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -88,14 +88,6 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it at the end."""
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
-        partial = Path(folder) / path.name
-        write(partial)
-        partial.replace(path)
 
 
 def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool = False) -> Path:

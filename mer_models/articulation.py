@@ -20,11 +20,9 @@ Shapes: band energies (…, n_frames, n_bands); the result (…), about 0.05 to 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from otoscope.adapters.model import Floats
 from otoscope.mer_models.peaks import LOUDNESS
-
-Floats = npt.NDArray[np.float64]
 
 FLOOR = 10 ** (-70 / 10)  # energy, re a sine at full scale
 AROUND = 1.0  # seconds

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +25,9 @@ import numpy as np
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Floats
-from otoscope.mer_models.contenders import CONTENDERS, VERSION, Learnt, Task, find_contender
+from otoscope.adapters.whole_file import whole_file
+from otoscope.mer_models.checkpoint import write_weights
+from otoscope.mer_models.contenders import CONTENDERS, VERSION, Task, find_contender
 from otoscope.mer_models.corpus import content_key
 from otoscope.mer_models.harmonics import FRONT_END, HarmonicsNet
 from otoscope.mer_models.lab import SECONDS, Lab, part_of
@@ -137,8 +138,9 @@ def carry_out(lab: Lab, fit: Fit, out: Path, *, epochs: int | None = None, resum
         "clips": [_said(learnt.scores(index), clips, index) for index in held_out.tolist()],
     }
     if isinstance(learnt.network, HarmonicsNet):
-        _keep_network(path.with_suffix(".safetensors"), learnt)
-    _write(path, json.dumps(result))
+        write_weights(path.with_suffix(".safetensors"), learnt.network)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(result), encoding="utf-8")
     lab.progress(f"{fit.row.name}, fold {fit.fold}: learnt in {seconds:.0f} s")
     return read_fit(path)
 
@@ -175,24 +177,6 @@ def read_fit(path: Path, key: str | None = None) -> dict[str, Any]:
     if key is not None and found != key:
         raise OtoscopeError(f"{path}: was made with other data or settings; take another --out")
     return dict(kept)
-
-
-def _keep_network(path: Path, learnt: Learnt) -> None:
-    from safetensors.torch import save
-
-    network = learnt.network
-    if network is not None:
-        _write(path, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half_done.write_bytes(content.encode() if isinstance(content, str) else content)
-        half_done.replace(path)
-    finally:
-        half_done.unlink(missing_ok=True)
 
 
 def fits_of(lab: Lab, rows: Sequence[Row], folds: Sequence[int] | None, big_folds: int) -> list[Fit]:

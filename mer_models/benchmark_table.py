@@ -276,4 +276,3 @@ def _figure(value: Mapping[str, float] | None) -> str:
     if value is None:
         return "–"
     return f"{value['mean']:.3f} ± {value['std']:.3f}" if value["std"] else f"{value['mean']:.3f}"
-

@@ -2,12 +2,11 @@
 
 A checkpoint holds the weights, the optimiser's and the schedule's state, and both random generators, so that the
 resumed training draws the same crops and the same dropout and ends with the same bytes. It is written whole or not at
-all, and read with ``weights_only``, so that nothing in it can run.
+all, and read with ``weights_only``, so that nothing in it can run. What is left at the end are the weights alone.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class State:
 
     def save(self, path: Path, epoch: int) -> None:
         """Keep everything, after so many epochs."""
-        half_done = path.with_name(f".{path.name}.{os.getpid()}")
         kept = {
             "epoch": epoch,
             "network": self.network.state_dict(),
@@ -47,11 +46,8 @@ class State:
             "numpy": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
         }
-        try:
-            torch.save(kept, half_done)
-            half_done.replace(path)
-        finally:
-            half_done.unlink(missing_ok=True)
+        with whole_file(path) as partial:
+            torch.save(kept, partial)
 
     def load(self, path: Path) -> int:
         """Take everything back, where there is something to take; the number of epochs done.
@@ -74,3 +70,11 @@ class State:
         except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0]
             raise OtoscopeError(f"{path}: does not fit this training ({reason}); delete it") from None
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write the weights of a network as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    with whole_file(path) as partial:
+        partial.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))

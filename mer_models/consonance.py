@@ -33,8 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError, unknown
-
-Floats = npt.NDArray[np.float64]
+from otoscope.adapters.model import Floats
 
 N_CENTS = 1200
 BLUR = 6.83  # standard deviation of a partial in the folded spectrum, in cents

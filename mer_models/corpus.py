@@ -16,11 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +26,7 @@ import torch
 
 from otoscope.adapters.audio import load_audio
 from otoscope.adapters.frontend import FrontEnd
+from otoscope.adapters.whole_file import whole_file
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.render import Progress, quiet
 
@@ -162,8 +161,9 @@ def listen(
     if not (path.is_file() and lengths.is_file()):
         frames = _transformed(clips, front_end, progress)
         cache.mkdir(parents=True, exist_ok=True)
-        keep(path, np.concatenate(frames))
-        keep(lengths, np.array([len(one) for one in frames]))
+        for place, array in ((path, np.concatenate(frames)), (lengths, np.array([len(one) for one in frames]))):
+            with whole_file(place) as partial:
+                np.save(partial, array)
     whole = np.load(path, mmap_mode="r")
     return Corpus(np.split(whole, np.cumsum(np.load(lengths))[:-1]), front_end)
 
@@ -172,16 +172,6 @@ def content_key(clips: Sequence[Clip], settings: object) -> str:
     """Hash what recordings and settings are: a rendering's name holds a hash, a recording is known by its size."""
     rows = [[clip.path.name, clip.path.stat().st_size] for clip in clips]
     return hashlib.sha256(json.dumps([rows, settings], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def keep(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array whole or not at all."""
-    half_done = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        np.save(half_done, array)
-        half_done.replace(path)
-    finally:
-        half_done.unlink(missing_ok=True)
 
 
 def _transformed(clips: Sequence[Clip], front_end: FrontEnd, progress: Progress) -> list[Float16]:

@@ -17,7 +17,6 @@ out) and `with_quadrants` applies them. Quadrants are counted from 0 here, in th
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,10 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.model import Floats
+from otoscope.adapters.whole_file import whole_file
 
 COLUMNS = ("recording", "song", "dataset", "font", "genre", "valence", "arousal", "quadrant", "listeners", "fold")
 
-Floats = npt.NDArray[np.float64]
 Thresholds = Mapping[str, tuple[float, float]]  # data set → valence and arousal above which they count as high
 
 
@@ -194,17 +194,13 @@ def write_table(clips: Sequence[Clip], fold_of: npt.ArrayLike, path: str | Path)
     if len(dealt) != len(clips):
         raise OtoscopeError(f"{len(clips)} clips have {len(dealt)} folds; give one for each")
     path = Path(path)
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with half_done.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(_row(clip, fold) for clip, fold in zip(clips, dealt, strict=True))
-        half_done.replace(path)
     except OSError as error:
         raise OtoscopeError(f"{path}: cannot be written ({error.strerror}); name another place") from None
-    finally:
-        half_done.unlink(missing_ok=True)
 
 
 def _row(clip: Clip, fold: int) -> tuple[object, ...]:

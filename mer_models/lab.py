@@ -24,9 +24,10 @@ import torch
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Float32, Floats
+from otoscope.adapters.whole_file import whole_file
 from otoscope.mer_models import data as datasets
 from otoscope.mer_models import handcrafted
-from otoscope.mer_models.corpus import Corpus, Ints, content_key, cut, keep, listen
+from otoscope.mer_models.corpus import Corpus, Ints, content_key, cut, listen
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.harmonics import FRONT_END, RATE
 from otoscope.mer_models.render import Progress, quiet
@@ -110,7 +111,9 @@ class Lab:
         path = self.cache / kind / f"{clip.path.stem}-{content_key([clip], settings)}.npy"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            keep(path, make())
+            made = make()
+            with whole_file(path) as partial:
+                np.save(partial, made)
         found: npt.NDArray[Any] = np.load(path)
         return found
 

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from otoscope.adapters.model import Floats
+
 N_BINS = 15
 PROBABILITY_FLOOR = 1e-7
 UPPER = {"valence": (0, 3), "arousal": (0, 1)}  # quadrants, counted from 0
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 def confusion(calls: Sequence[tuple[int, int]], n_classes: int) -> Ints:

@@ -23,11 +23,9 @@ Shapes: peaks (…, n_frames, n_peaks), zero where absent; salience (…, n_fram
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from otoscope.adapters.model import Floats
 from otoscope.mer_models.tonality import peak_loudness, semitones, spread
-
-Floats = npt.NDArray[np.float64]
 
 N_HARMONICS = 8
 ALPHA = 0.8

@@ -25,20 +25,19 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.model import Floats
 from otoscope.adapters.network import evaluating
 from otoscope.mer_models.checkpoint import State
+from otoscope.mer_models.corpus import Ints
 from otoscope.mer_models.fit import seeded
 from otoscope.mer_models.midlevel_layers import Level, MidlevelNet
-from otoscope.mer_models.midlevel_sections import Amplitude, Fill, Ints, Sections
+from otoscope.mer_models.midlevel_sections import Amplitude, Fill, Sections
 from otoscope.mer_models.midlevel_split import COLUMNS, Dealt, rated
 from otoscope.mer_models.render import Progress, quiet
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,7 @@ level. Everything is written whole or not at all, weights before the cards that 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,8 @@ from typing import Any
 from otoscope.adapters.card import Card, Tables, read_card, write_card
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.hearing import Hearing
+from otoscope.adapters.whole_file import whole_file
+from otoscope.mer_models.checkpoint import write_weights
 from otoscope.mer_models.midlevel_layers import LABELS, Level, MidlevelNet
 from otoscope.mer_models.midlevel_nets import card_input
 
@@ -76,15 +75,12 @@ class Place:
 
     def publish(self, network: MidlevelNet, hearing: Hearing, about: Tables) -> Path:
         """Write weights, then the cards that name them, and remove what was kept of the run."""
-        from safetensors.torch import save
-
-        with whole(self.out / f"{self.name}.safetensors") as half_done:
-            half_done.write_bytes(save({key: value.contiguous() for key, value in network.state_dict().items()}))
+        write_weights(self.out / f"{self.name}.safetensors", network)
         *lower, upper = network.settings.levels
         for level, card in (*((one, self.out / f"{self.name}-{one}.toml") for one in lower), (upper, self.card)):
-            with whole(card) as half_done:
+            with whole_file(card) as partial:
                 tables = {"model": self._about(network, card.stem, level), "input": card_input(hearing), **about}
-                write_card(half_done, tables)
+                write_card(partial, tables)
         shutil.rmtree(self.run)
         return self.card
 
@@ -102,26 +98,9 @@ class Place:
             "answer": level,
             "summary": f"{said} as people rate them, design {network.settings.design}",
             "source": "architecture of Chowdhury, Vall, Haunschmid and Widmer (ISMIR 2019)",
-            "settings": plain(network.settings),
+            "settings": dataclasses.asdict(network.settings),
         }
 
 
 def _key_of(card: Card) -> object:
     return card.tables.get("data", {}).get("run")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to beside `path`, which takes its place when all has been written."""
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield half_done
-        half_done.replace(path)
-    finally:
-        half_done.unlink(missing_ok=True)
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """Write a dataclass of settings as TOML can say it."""
-    table = dataclasses.asdict(settings)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items()}

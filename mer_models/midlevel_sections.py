@@ -24,20 +24,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from otoscope.adapters.audio import Audio, load_audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.frontend import FrontEnd
 from otoscope.adapters.hearing import Hearing
+from otoscope.adapters.model import Float32
+from otoscope.mer_models.corpus import Ints
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.render import Progress, quiet
 
 Amplitude = Literal["recording", "none"]
 Fill = Literal["loop", "silence"]
-Float32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 TOLD_EVERY = 100  # recordings
 

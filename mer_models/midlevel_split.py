@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Floats
+from otoscope.mer_models.corpus import Ints
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.descriptors import FEATURES
 from otoscope.mer_models.midlevel_layers import Level
-from otoscope.mer_models.midlevel_sections import Ints
 from otoscope.mer_models.soundtracks import EMOTIONS
 
 COLUMNS: dict[Level, slice] = {

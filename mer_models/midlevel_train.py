@@ -35,7 +35,7 @@ from otoscope.mer_models.fit import seeded
 from otoscope.mer_models.midlevel_fit import Recipe, build_bridge, learn, pearson, predictions
 from otoscope.mer_models.midlevel_layers import LABELS, Design, MidlevelNet, Settings
 from otoscope.mer_models.midlevel_nets import HEARING
-from otoscope.mer_models.midlevel_place import Place, plain
+from otoscope.mer_models.midlevel_place import Place
 from otoscope.mer_models.midlevel_sections import Sections, declared, listen
 from otoscope.mer_models.midlevel_split import COLUMNS, Dealt, deal, rated, targets
 from otoscope.mer_models.render import Progress, quiet
@@ -250,5 +250,5 @@ def _data(clips: Sequence[Clip], dealt: Dealt, plan: _Plan, key: str) -> dict[st
         "run": key,
         "judged_on": judged_on(clips, dealt),
         "seed": plan.seed,
-        "recipe": plain(plan.recipe),
+        "recipe": dataclasses.asdict(plan.recipe),
     }

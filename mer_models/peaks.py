@@ -28,11 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.model import Float32, Floats
 from otoscope.adapters.pitch import C0
 from otoscope.mer_models import consonance
-
-Floats = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
 
 N_FFT = 4096
 HOP_LENGTH = 2048

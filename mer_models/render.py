@@ -9,7 +9,6 @@ at all: each is written beside its place and moved there. Two fonts give two tim
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.whole_file import whole_file
 
 RATE = 22050
 GAIN = 0.8
@@ -132,9 +132,5 @@ def store(wave: Path, target: Path) -> None:
     samples, rate = soundfile.read(wave, dtype="float32", always_2d=True)  # (n_samples, n_channels)
     if len(samples) == 0:
         raise OtoscopeError("holds no notes; leave this file out")
-    half_done = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        soundfile.write(half_done, samples.mean(axis=1), rate, format="FLAC", subtype="PCM_16")
-        half_done.replace(target)
-    finally:
-        half_done.unlink(missing_ok=True)
+    with whole_file(target) as partial:
+        soundfile.write(partial, samples.mean(axis=1), rate, format="FLAC", subtype="PCM_16")

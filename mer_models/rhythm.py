@@ -26,11 +26,9 @@ Shapes: band energies (…, n_frames, n_bands); results (…). Silence has 0 in 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from otoscope.adapters.model import Floats
 from otoscope.mer_models.articulation import FLOOR, moving_mean
-
-Floats = npt.NDArray[np.float64]
 
 SMOOTH = 1.5  # frames, standard deviation
 RISE = 3  # frames

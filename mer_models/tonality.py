@@ -28,12 +28,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from otoscope.adapters.model import Floats
 from otoscope.adapters.pitch import C0
 from otoscope.mer_models.peaks import LOUDNESS
-
-Floats = npt.NDArray[np.float64]
 
 LOWEST, HIGHEST = 60.0, 4000.0  # hertz: peaks that tell pitch classes
 N_HARMONICS = 4

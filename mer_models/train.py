@@ -13,7 +13,6 @@ layer of the network that is shipped. Then the same recipe, with nothing held ou
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ import numpy as np
 
 from otoscope.adapters.card import Tables, write_card
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.whole_file import whole_file
 from otoscope.mer_models.benchmark import Fit, Row, carry_out
+from otoscope.mer_models.checkpoint import write_weights
 from otoscope.mer_models.contenders import CONTENDERS, Contender, Task, find_contender
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.datasets import gather
@@ -163,25 +164,10 @@ def _check_place(out: Path, name: str, resume: bool) -> None:
 
 def _publish(network: HarmonicsNet, out: Path, name: str, about: Tables) -> Path:
     """Write weights, then the card that names them."""
-    from safetensors.torch import save
-
-    _write(out / f"{name}.safetensors", save({key: value.contiguous() for key, value in network.state_dict().items()}))
+    write_weights(out / f"{name}.safetensors", network)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     named = {"name": name, "path": f"{name}.safetensors", "n_parameters": n_parameters}
-    card, half_done = out / f"{name}.toml", out / f".{name}.toml.{os.getpid()}"
-    try:
-        write_card(half_done, {**about, "model": {**named, **about["model"]}})
-        half_done.replace(card)
-    finally:
-        half_done.unlink(missing_ok=True)
+    card = out / f"{name}.toml"
+    with whole_file(card) as partial:
+        write_card(partial, {**about, "model": {**named, **about["model"]}})
     return card
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    half_done = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half_done.write_bytes(content)
-        half_done.replace(path)
-    finally:
-        half_done.unlink(missing_ok=True)

@@ -28,12 +28,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from otoscope.adapters.model import Float32, Floats
 from otoscope.mer_models.demo_recording import Note
 
-Float32 = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
 Chord = tuple[int, ...]
 
 RATE = 22050

@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.model import CamLayer
+from otoscope.adapters.model import CamLayer, Floats
 from otoscope.explainers.gradcam import activation_maps, brightness
 from otoscope.mer_models import peaks
-from otoscope.mer_models.corpus import cut
+from otoscope.mer_models.corpus import Ints, cut
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.render import Progress, quiet
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from otoscope.adapters.network import NetworkModel
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Networks = Mapping[str, Sequence[tuple["NetworkModel", Sequence[Clip]]]]
 
 SIGNS = {"hutchinson_knopoff": -1.0, "sethares": -1.0, "harmonicity": 1.0, "composite": 1.0}

@@ -27,7 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.brightness import QUADRANTS, SIGNS, Floats, Ints, Looks, rank_correlations
+from otoscope.adapters.model import Floats
+from otoscope.brightness import QUADRANTS, SIGNS, Looks, rank_correlations
+from otoscope.mer_models.corpus import Ints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

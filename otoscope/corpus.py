@@ -25,10 +25,10 @@ import numpy as np
 from otoscope.adapters.audio import Audio, load_audio, opened
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Floats, Model
+from otoscope.adapters.whole_file import whole_file
 from otoscope.adapters.windows import SPAN_SECONDS, Windowed
 from otoscope.explainers.effects import MIN_SPANS
 from otoscope.explainers.routes import Progress, quiet
-from otoscope.explainers.store import write_atomically
 
 SCHEMA = "otoscope/answers/1"
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"})
@@ -222,4 +222,5 @@ def _keep(path: Path, answers: Answers) -> None:
     arrays = {"scores": answers.scores, "left_out": np.array(answers.left_out, dtype=np.str_)}
     with suppress(OSError):  # a cache that cannot be written to is none
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda partial: np.savez_compressed(partial, allow_pickle=False, **arrays))
+        with whole_file(path) as partial:
+            np.savez_compressed(partial, allow_pickle=False, **arrays)

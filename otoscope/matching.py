@@ -17,9 +17,10 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Model
 from otoscope.adapters.registry import name_of
 from otoscope.adapters.stream import Recording
+from otoscope.adapters.whole_file import whole_file
 from otoscope.console import bar
 from otoscope.emotion import Document, Following, about, followed, heard, rounded, write_csv, write_json
-from otoscope.explainers.store import slug, whole_or_nothing, write_atomically
+from otoscope.explainers.store import slug, whole_or_nothing
 from otoscope.mer_models.emotion_figures import draw_match
 from otoscope.mer_models.likeness import Measure, check_measure
 from otoscope.mer_models.match import Match, Null, match
@@ -134,9 +135,12 @@ def _write(
     if clips:
         _write_clips(wish.out / "clips", contents, found, names)
     title = f"{ad.name} in {len(contents)} content{'s' * (len(contents) > 1)} · {name_of(wish.model)} · {measure.name}"
-    write_atomically(wish.out / "match.png", lambda path: draw_match(sought, courses, found, path, title=title))
-    write_atomically(wish.out / "match.csv", lambda path: write_csv(path, HEADER, rows))
-    write_atomically(wish.out / "match.json", lambda path: write_json(path, document))
+    with whole_file(wish.out / "match.png") as partial:
+        draw_match(sought, courses, found, partial, title=title)
+    with whole_file(wish.out / "match.csv") as partial:
+        write_csv(partial, HEADER, rows)
+    with whole_file(wish.out / "match.json") as partial:
+        write_json(partial, document)
     return document
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import soundfile
 
 from otoscope.adapters.hearing import Hearing
+from otoscope.adapters.model import Floats
 from otoscope.adapters.spectra import Stft
 from otoscope.mer_models.data import Clip
 from otoscope.mer_models.descriptors import FEATURES
-from otoscope.mer_models.midlevel_fit import Floats
 from otoscope.mer_models.midlevel_layers import Settings
 from otoscope.mer_models.midlevel_nets import FRONT_END, HEARING
 from otoscope.mer_models.soundtracks import EMOTIONS

@@ -50,9 +50,9 @@ def lab(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab(gather(data, fonts=(), cache=cache), n_folds=4, seed=0, cache=cache)
 
 
-def constant(task: Task) -> Learnt:
+def constant(_: Task) -> Learnt:
     """Say of every window that it is of the first quadrant."""
-    return Learnt(lambda index: np.tile([0.7, 0.1, 0.1, 0.1], (len(task.lab.windows(index)), 1)))
+    return Learnt(lambda _: np.tile([0.7, 0.1, 0.1, 0.1], (2, 1)))
 
 
 def perfect(task: Task) -> Learnt:

@@ -158,7 +158,11 @@ def test_json_is_all_that_stdout_holds(tmp_path: Path, tone: Path) -> None:
     explained = json.loads(run("explain", tone, "--out", tmp_path / "out", *QUICK, "--json").stdout)
     assert explained["failed"] == []
     assert explained["results"][0]["method"] == "lime"
-    assert {m["name"] for m in json.loads(run("models", "--json").stdout)["models"]} >= {"harmonics", "harmonics-1", "harmonics-2"}
+    assert {m["name"] for m in json.loads(run("models", "--json").stdout)["models"]} >= {
+        "harmonics",
+        "harmonics-1",
+        "harmonics-2",
+    }
     assert set(json.loads(run("methods", "--json").stdout)["methods"]) == {"lime", "occlusion", "gradcam", "two_level"}
     windows = json.loads(run("predict", tone, "--json").stdout)[0]["windows"]
     assert sum(windows[0]["scores"].values()) == pytest.approx(1)

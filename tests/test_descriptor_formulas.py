@@ -1,15 +1,14 @@
 """The formulae of the mid-level descriptors, each against itself written slow and plain, and against what must hold."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otoscope.adapters.model import Floats
 from otoscope.mer_models import articulation, descriptors, melodiousness, rhythm, tonality
 from otoscope.mer_models.consonance import chord_spectrum, hutchinson_knopoff
 
-Floats = npt.NDArray[np.float64]
 RATE = 86.0  # frames a second
 
 

@@ -130,7 +130,14 @@ def test_the_wheel_holds_weights_card_and_recording_and_nothing_beside_otoscope(
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = wheel.namelist()
-    for name in ("harmonics-1.safetensors", "harmonics-2.safetensors", "harmonics-2.toml", "midlevel.toml", "demo.ogg", "demo.md"):
+    for name in (
+        "harmonics-1.safetensors",
+        "harmonics-2.safetensors",
+        "harmonics-2.toml",
+        "midlevel.toml",
+        "demo.ogg",
+        "demo.md",
+    ):
         assert f"otoscope/mer_models/{name}" in names
     assert "otoscope/explainers/report.html" in names
     assert "otoscope/py.typed" in names

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support, roc_auc_score
 
+from otoscope.adapters.model import Floats
 from otoscope.mer_models.measure import (
     UPPER,
-    Floats,
     Ints,
     auc,
     calibration_error,

@@ -579,7 +579,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def test_every_option_of_the_recipe_changes_the_weights(clips: list[Clip], tmp_path: Path) -> None:
-    quick = replace(QUICK, epochs=2)
+    quick = replace(QUICK, epochs=1)
     seen = set()
     for index, changes in enumerate([{}, *OPTIONS]):
         run(clips, tmp_path, name=str(index), recipe=replace(quick, **changes))
