@@ -1,6 +1,7 @@
 """Studies: which rows of the benchmark answer which question, and how they are judged.
 
-models     which learner is best? Every contender on the first part of each data set, judged on that part.
+models     which learner is best? Every contender on the first part of each data set, judged on that part; but for the
+           second form of the harmonics CNN, which learns from everything (see transfer).
 lengths    how much music does it take? The harmonics CNN with windows of 1.5 to 30 s.
 transfer   does it carry over? The harmonics CNN learnt from each part alone and from all, judged on every part; its
            second form, which is shipped, learnt from all.
@@ -160,4 +161,5 @@ def rows_of(name: str, parts: tuple[str, ...], contenders: Sequence[str] = ()) -
     """List the rows of a study; of `models` those of some contenders, all where none is named."""
     for contender in contenders:
         find_contender(contender)
-    return find_study(name).rows(parts, tuple(contenders) or tuple(CONTENDERS))
+    usual = tuple(one for one in CONTENDERS if one != "harmonics_2")
+    return find_study(name).rows(parts, tuple(contenders) or usual)

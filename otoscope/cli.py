@@ -50,8 +50,7 @@ def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
     from otoscope.mer_models.shipped import demo_recording
     from otoscope.runs import Run
 
-    methods = [name for name, entry in all_methods().items() if not entry.needs_two_level]
-    run = Run([demo_recording()], "harmonics", methods, ["top"], Settings(), out, seed=seed, force=force)
+    run = Run([demo_recording()], "harmonics", list(all_methods()), ["top"], Settings(), out, seed=seed, force=force)
     _carry_out(run, as_json)
 
 

@@ -34,8 +34,8 @@ def test_the_demo_explains_the_shipped_recording_by_all_methods(tmp_path: Path) 
     assert result.stdout.strip().splitlines()[-1] == f"report: {tmp_path / 'demo' / 'report.html'}"
     for method in ("lime", "occlusion", "gradcam"):
         assert f"harmonics, {method}" in result.stdout
-    assert result.stdout.count("round trip") == 3
-    assert result.stdout.count("target") == 3
+    assert result.stdout.count("round trip") == 4
+    assert result.stdout.count("target") == 4
 
 
 def test_the_shipped_recording_is_short_and_the_models_evidence_keeps_its_class() -> None:
@@ -66,7 +66,7 @@ def test_all_recordings_get_complete_reports(music: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", MUSIC)
 def test_the_bands_route_equals_the_waveform_route(name: str, music: Path) -> None:
-    model = bench.shipped()
+    model = bench.shipped("harmonics")
     audio = bench.excerpt(music / f"{name}.ogg", model)
     for maker in MAKERS.keys() - {"superpixels"}:  # superpixels is felzenszwalb
         for off in bench.OFFS:
