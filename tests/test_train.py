@@ -27,6 +27,7 @@ from otoscope.mer_models.datasets import gather
 from otoscope.mer_models.fit import Recipe, fit, one_thread
 from otoscope.mer_models.harmonics import FRONT_END, LABELS, N_SAMPLES, RATE, HarmonicsNet
 from otoscope.mer_models.train import calibrated, train
+from tests import layouts
 from tests.songs import tone
 
 SMALL = Settings(n_channels=4)
@@ -271,3 +272,38 @@ def test_the_command_line_trains_a_model_that_predicts_and_a_card_without_paths(
     lost = CliRunner().invoke(main, ["train", "--data", str(tmp_path / "nothing"), "--out", str(tmp_path / "other")])
     assert "no such folder" in lost.stderr
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--design", "joint", "--folds", "3"], "--folds and --font mean nothing to joint"),
+        (["--design", "harmonics", "--against", "a2e.toml"], "--against and --device mean nothing to harmonics"),
+        (["--design", "joint"], "holds neither soundtracks/ nor midlevel/, which joint learns from"),
+        (["--design", "harmonica"], "unknown contender 'harmonica': did you mean 'harmonics'"),
+    ],
+)
+def test_options_that_mean_nothing_to_a_design_are_refused(
+    data: Path, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    done = CliRunner().invoke(main, ["train", "--data", str(data), "--out", str(tmp_path / "out"), *arguments])
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_trains_a_network_of_the_two_level_papers(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    folder = data / "soundtracks"
+    rows = [f"{n:03d},{','.join(map(str, layouts.ratings(n)))},X" for n in range(1, 13)]
+    scales = "valence,energy,tension,anger,fear,happy,sad,tender"
+    layouts.write(folder / "mean_ratings_set1.csv", [f"number,{scales},TARGET", *rows])
+    for number in range(1, 13):
+        layouts.record(folder / "Set1" / f"{number:03d}.mp3", number)
+    arguments = ["train", "--data", str(data), "--design", "a2e", "--epochs", "1", "--out", str(out), "--json"]
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    assert card["measured"]["command"].startswith("otoscope train --out out --design a2e --data data --epochs 1")
+    assert load_model(str(out / "a2e.toml")).labels[:2] == ("valence", "energy")
