@@ -22,7 +22,9 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
     """Draw a study (`otoscope.mer_models.benchmark_table.document`) into a PNG file."""
     from matplotlib.figure import Figure
 
-    table = document.get("all_folds") or document["same_folds"]
+    table = document.get("all_folds", [])
+    if 2 * len(table) < len(document["same_folds"]):
+        table = document["same_folds"]
     kind = document["study"]
     height = 4.8 if kind in ("lengths", "transfer") else 1.4 + 0.42 * len(table)
     figure = Figure(figsize=(9, height), layout="constrained")
