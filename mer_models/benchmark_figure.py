@@ -43,7 +43,7 @@ def _bars(table: Sequence[Mapping[str, Any]], axes: Axes) -> None:
     axes.axvline(CHANCE, color="0.4", linewidth=0.8, linestyle="--", label="chance")
     axes.set_xlim(0, None)
     axes.set_xlabel("macro-F1, mean and standard deviation over folds")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper right", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
