@@ -33,6 +33,7 @@ from otoscope.mer_models.harmonics import FRONT_END, HarmonicsNet
 from otoscope.mer_models.lab import SECONDS, Lab, part_of
 
 SCHEMA = "otoscope/fit/1"
+QUICK_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def fits_of(lab: Lab, rows: Sequence[Row], folds: Sequence[int] | None, big_fold
 
 def quick(lab: Lab) -> Lab:
     """Take a slice of the laboratory: three songs of each quadrant and data set, three folds."""
-    return replace(lab.slice(3), n_folds=3)
+    return replace(lab.slice(3), n_folds=QUICK_FOLDS)
 
 
 def run(

@@ -6,7 +6,7 @@ AUC of arousal and valence, calibration error, and what learning cost. A view of
 has too few songs in a fold, so all folds are judged at once, and what stands beside macro-F1 is its standard deviation
 over resampled songs. Lines of one table are compared on the same folds: those that all of them have; what has more gets
 a second table. The difference of two contenders' macro-F1 comes with its 95 % interval over songs, both judged on the
-same ones.
+same ones. It pools the windows of all folds, which a mean over folds does not.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def _folds(table: Sequence[Mapping[str, Any]]) -> str:
 
 def _rows(table: Sequence[Mapping[str, Any]]) -> list[str]:
     head = ["learner", "learnt from", "judged on", "parameters", "seconds", *(title for _, title in COLUMNS)]
-    head += ["− harmonics", "paper's F1"]
+    head += ["− harmonics (pooled)", "paper's F1"]
     return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(_cells, table))]
 
 

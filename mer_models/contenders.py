@@ -281,7 +281,7 @@ BELOW = "below both"
 
 CONTENDERS: dict[str, Contender] = {
     "harmonics": harmonic("harmonics CNN", Settings(), Recipe(), "0.51"),
-    "harmonics_2": harmonic("harmonics CNN, second form", SECOND, SECOND_RECIPE, "0.51"),
+    "harmonics_2": harmonic("harmonics CNN, second form", SECOND, SECOND_RECIPE),
     "random_masks": harmonic("the same behind random masks", Settings(mask="random"), Recipe()),
     "regular_masks": harmonic("the same behind masks blind to frequency", Settings(mask="regular"), Recipe()),
     "all_bands": harmonic("the same without masks", Settings(mask="all"), Recipe()),

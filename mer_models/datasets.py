@@ -30,7 +30,7 @@ from otoscope.mer_models.emopia import read_emopia
 from otoscope.mer_models.emotify import read_emotify
 from otoscope.mer_models.midlevel_set import joined, read_midlevel
 from otoscope.mer_models.pmemo import read_pmemo
-from otoscope.mer_models.render import Progress, quiet
+from otoscope.mer_models.render import Progress, find_fonts, quiet
 from otoscope.mer_models.soundtracks import read_soundtracks
 from otoscope.mer_models.vgmidi import read_vgmidi
 
@@ -117,6 +117,7 @@ def gather(
     for name in wanted:
         if name in MIDI and not fonts:
             raise OtoscopeError(f"{data / name}: holds MIDI files, which need a sound font; name one with --font")
+    find_fonts(tuple(map(Path, fonts)))  # also where nothing is rendered: a mistyped name is not passed over
     how = Playing(tuple(map(Path, fonts)), Path(cache), workers, progress)
     found = {name: READERS[name](data / name, how) for name in wanted}
     if {"soundtracks", "midlevel"} <= found.keys():

@@ -40,6 +40,11 @@ def check_fonts(fonts: tuple[Path, ...]) -> None:
     """
     if shutil.which("fluidsynth") is None:
         raise OtoscopeError("fluidsynth: not found; install it (Debian: apt install fluidsynth)")
+    find_fonts(fonts)
+
+
+def find_fonts(fonts: tuple[Path, ...]) -> None:
+    """Raise an error for sound fonts that are not there, or that cannot be told apart by name."""
     for font in fonts:
         if not font.is_file():
             raise OtoscopeError(

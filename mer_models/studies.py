@@ -76,6 +76,8 @@ def _lengths(parts: tuple[str, ...], _: Sequence[str]) -> list[Row]:
 
 
 def _transfer(parts: tuple[str, ...], _: Sequence[str]) -> list[Row]:
+    if len(parts) < 2:
+        raise OtoscopeError("transfer needs two data sets or sound fonts; add one to --data, or another --font")
     rows = [Row("harmonics", chosen) for chosen in dict.fromkeys([*((part,) for part in parts), parts])]
     return [*rows, Row("harmonics_2", parts)]
 

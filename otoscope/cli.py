@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from otoscope.adapters.model import Model
 
 
+FEW = 12  # classes, which are all printed
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="otoscope")
 def main() -> None:
@@ -87,7 +90,8 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     for recording in found:
         click.echo(recording["recording"])
         for row in recording["windows"]:
-            best = sorted(row["scores"].items(), key=lambda pair: -pair[1])[:5]
+            most = None if len(row["scores"]) <= FEW else 5
+            best = sorted(row["scores"].items(), key=lambda pair: -pair[1])[:most]
             told = "  ".join(f"{label} {score:.3f}" for label, score in best)
             click.echo(f"  {row['start']:7.2f}-{row['end']:.2f} s  {told}")
 
@@ -116,7 +120,9 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     click.option(
         "--clip", type=click.FloatRange(0, 0.4, min_open=True), help="Clip probabilities; 8-bit models: 0.002."
     ),
-    click.option("--calls", type=click.IntRange(min=1), help="lime, two_level: perturbed recordings to ask about."),
+    click.option(
+        "--calls", type=click.IntRange(min=1), help="lime, two_level: recordings to ask about, 4 or more a part."
+    ),
     click.option(
         "--neighbourhood", type=click.Choice(["design", "random", "exhaustive"]), help="lime: which ones. [design]"
     ),

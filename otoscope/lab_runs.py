@@ -85,8 +85,9 @@ def carry_out(order: Order, progress: Callable[[str], None]) -> dict[str, Findin
             raise unknown("study", name, (*STUDIES, BRIGHTNESS, MIDLEVEL))
     if order.out.exists() and not order.out.is_dir():
         raise OtoscopeError(f"{order.out}: is a file; choose a folder for --out")
-    if wrong := [fold for fold in order.chosen if fold >= order.n_folds]:
-        raise OtoscopeError(f"fold {wrong[0]} is none of 0 to {order.n_folds - 1}; change --fold or --folds")
+    n_folds = benchmark.QUICK_FOLDS if order.quick else order.n_folds
+    if wrong := [fold for fold in order.chosen if fold >= n_folds]:
+        raise OtoscopeError(f"fold {wrong[0]} is none of 0 to {n_folds - 1}; change --fold or --folds")
     clips = gather(order.data, fonts=order.fonts, cache=order.cache, progress=progress)
     lab = Lab(clips, order.n_folds, order.seed, order.cache, progress)
     lab = benchmark.quick(lab) if order.quick else lab
@@ -229,13 +230,18 @@ def train_any(
     told: dict[str, Any] = {"out": out, "seed": seed, "resume": resume, "command": command, "progress": progress}
     kept = cache or out / "cache"
     if design not in LEVELS:
+        forms = [one for one, entry in CONTENDERS.items() if entry.form is not None]
+        if design not in forms:
+            raise unknown("design", design, (*LEVELS, *forms))
         if against is not None or device != "cpu":
-            raise OtoscopeError(f"--against and --device mean nothing to {design}; they are for {', '.join(LEVELS)}")
+            given = "--device" if against is None else "--against"
+            raise OtoscopeError(f"{given} means nothing to {design}; it is for {', '.join(LEVELS)}")
         called = name or design.replace("_", "-")
         sources: dict[str, Any] = {"data": data, "fonts": fonts, "cache": kept, "n_folds": folds or 10}
         return train(name=called, design=design, epochs=epochs, **sources, **told)
     if folds is not None or fonts:
-        raise OtoscopeError(f"--folds and --font mean nothing to {design}; they are for the harmonics CNN")
+        given = "--font" if folds is None else "--folds"
+        raise OtoscopeError(f"{given} means nothing to {design}; it is for the harmonics CNN")
     there = [one for one in ("soundtracks", "midlevel") if (data / one).is_dir()]
     if not there:
         raise OtoscopeError(f"{data}: holds neither soundtracks/ nor midlevel/, which {design} learns from; add them")

@@ -270,7 +270,7 @@ def test_the_command_writes_tables_figures_and_the_recordings(data: Path, tmp_pa
         "--contender",
         "svm",
     ]
-    studies = ["models", "lengths", "transfer", "genres", "listeners"]
+    studies = ["models", "lengths", "genres", "listeners"]
     done = invoke(*studies, *options, "--json")
     assert done.exit_code == 0, done.output
     assert set(json.loads(done.stdout)) == set(studies)
@@ -327,6 +327,9 @@ def test_the_midlevel_study_tells_what_seven_features_explain(tmp_path: Path) ->
     ("arguments", "told"),
     [
         (["nonsense"], "unknown study 'nonsense'"),
+        (["transfer"], "transfer needs two data sets or sound fonts"),
+        (["--quick", "--fold", "5"], "fold 5 is none of 0 to 2"),
+        (["--font", "nowhere.sf2"], "nowhere.sf2: no such sound font"),
         (["--fold", "7", "--folds", "3"], "fold 7 is none of 0 to 2"),
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--contender", "nobody"], "unknown contender 'nobody'"),

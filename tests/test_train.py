@@ -277,10 +277,10 @@ def test_the_command_line_trains_a_model_that_predicts_and_a_card_without_paths(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--design", "joint", "--folds", "3"], "--folds and --font mean nothing to joint"),
-        (["--design", "harmonics", "--against", "a2e.toml"], "--against and --device mean nothing to harmonics"),
+        (["--design", "joint", "--folds", "3"], "--folds means nothing to joint"),
+        (["--design", "harmonics", "--against", "a2e.toml"], "--against means nothing to harmonics"),
         (["--design", "joint"], "holds neither soundtracks/ nor midlevel/, which joint learns from"),
-        (["--design", "harmonica"], "unknown contender 'harmonica': did you mean 'harmonics'"),
+        (["--design", "harmonica"], "unknown design 'harmonica': did you mean 'harmonics'"),
     ],
 )
 def test_options_that_mean_nothing_to_a_design_are_refused(
