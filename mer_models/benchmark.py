@@ -79,7 +79,8 @@ def key_of(lab: Lab, row: Row, epochs: int | None) -> str:
     """Hash everything that the fits of a row depend on."""
     truth = [[clip.song, clip.valence, clip.arousal, clip.quadrant] for clip in lab.clips]
     content = content_key(lab.clips, [truth, lab.folds(row.held_out).tolist(), lab.seed, epochs, FRONT_END.settings()])
-    return hashlib.sha256(json.dumps([VERSION, content, asdict(row)]).encode()).hexdigest()
+    form = repr(find_contender(row.contender).form)  # settings and recipe of a harmonics CNN; VERSION for the others
+    return hashlib.sha256(json.dumps([VERSION, form, content, asdict(row)]).encode()).hexdigest()
 
 
 def carry_out(lab: Lab, fit: Fit, out: Path, *, epochs: int | None = None, resume: bool = False) -> dict[str, Any]:

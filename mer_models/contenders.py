@@ -12,7 +12,8 @@ hybrid                 the harmonics CNN with hand-crafted features beside its p
 =====================  ================================================================================================
 
 A contender is a function from a `Task` to what it has `Learnt`: a function from a clip to the scores of its windows.
-Networks hear the windows' waveforms, as everybody's models do; nothing is chosen by looking at what is held out.
+Networks hear each window alone, as a model does that is asked about it (from the cache of `otoscope.mer_models.lab`,
+0.03 dB coarse); nothing is chosen by looking at what is held out.
 """
 
 from __future__ import annotations
@@ -239,8 +240,9 @@ def estimator(make: Callable[[int, list[Any]], Any]) -> Callable[[Task], Learnt]
         columns = fitted.classes_.astype(int)
 
         def scores(index: int) -> Floats:
-            found = np.zeros((len(task.lab.features(index, task.seconds)), len(LABELS)))
-            found[:, columns] = fitted.predict_proba(task.lab.features(index, task.seconds))
+            features = task.lab.features(index, task.seconds)
+            found = np.zeros((len(features), len(LABELS)))
+            found[:, columns] = fitted.predict_proba(features)
             return found
 
         return Learnt(scores)

@@ -25,7 +25,7 @@ from otoscope.mer_models.benchmark import Row
 from otoscope.mer_models.benchmark_table import Line, Said, Truth
 from otoscope.mer_models.contenders import CONTENDERS, find_contender
 from otoscope.mer_models.data import Clip
-from otoscope.mer_models.emotify import Judgement
+from otoscope.mer_models.emotify import GENRES, Judgement
 
 LENGTHS = (1.5, 3.0, 6.0, 12.0, 30.0)
 FEWEST = 4  # listeners of a group to a song
@@ -93,9 +93,6 @@ def _genres(parts: tuple[str, ...], _: Sequence[str]) -> list[Row]:
 
 def _by_genre(rows: Sequence[Row], _: tuple[str, ...], __: Listeners) -> list[Line]:
     return [Line(row, EMOTIFY, genre, _of_genre(genre)) for row in rows for genre in GENRES]
-
-
-GENRES = ("classical", "rock", "electronic", "pop")
 
 
 def _of_genre(genre: str) -> Truth:

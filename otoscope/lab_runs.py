@@ -119,8 +119,7 @@ def _found(order: Order, name: str, rows: list[Row], lab: Lab) -> Finding:
         return _brightness(order, rows, lab)
     if name == MIDLEVEL:
         return _midlevel(order, lab)
-    listeners = judgements(order.data / EMOTIFY) if EMOTIFY in lab.parts else {}
-    return _tell(order, name, lines_from(order, name, rows, lab, listeners))
+    return _table(order, name, rows, lab)
 
 
 def _brightness(order: Order, rows: list[Row], lab: Lab) -> Finding:
@@ -173,16 +172,12 @@ def _told(progress: Callable[[str], None]) -> Callable[[str], Any]:
     return bar
 
 
-def lines_from(order: Order, name: str, rows: Any, lab: Lab, listeners: Any) -> tuple[Any, Any]:
-    """Read what the fits of a study said, and list the lines of its table."""
-    found = collect(order.out, rows)
-    return find_study(name).lines([row for row in rows if row in found], lab.parts, listeners), found
-
-
-def _tell(order: Order, name: str, told: tuple[Any, Any]) -> Finding:
-    """Write a table down as Markdown, JSON and PNG."""
-    lines, found = told
-    result = document(name, find_study(name).summary, lines, found, command=order.command)
+def _table(order: Order, name: str, rows: list[Row], lab: Lab) -> Finding:
+    """Read what the fits of a study said, and write its table down as Markdown, JSON and PNG."""
+    study, found = find_study(name), collect(order.out, rows)
+    listeners = judgements(order.data / EMOTIFY) if EMOTIFY in lab.parts else {}
+    lines = study.lines([row for row in rows if row in found], lab.parts, listeners)
+    result = document(name, study.summary, lines, found, command=order.command)
     return _write(order.out / f"{name}.md", result, markdown(result), lambda place: draw(result, place))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,8 @@ def test_resuming_keeps_folds_and_refuses_those_of_other_settings(
     assert (tmp_path / "tiny.safetensors").read_bytes() == weights
     with pytest.raises(OtoscopeError, match=r"fold-00\.json: was made with other data or settings"):
         run(data, tmp_path, resume=True, epochs=2)
+    with pytest.raises(OtoscopeError, match=r"fold-00\.json: was made with other data or settings"):
+        run(data, tmp_path, resume=True, recipe=replace(QUICK, learning_rate=1e-4))
     (folds / "fold-00.json").write_text("half")
     with pytest.raises(OtoscopeError, match=r"fold-00\.json: is no result"):
         run(data, tmp_path, resume=True)
