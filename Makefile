@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test lint bench picture clean
+.PHONY: demo test lint bench bench-planted picture clean
 
 demo: $(READY)
 	$(BIN)/otoscope demo --out out/demo --force
@@ -20,6 +20,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
+
+bench-planted: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_planted
 
 # The picture in the README: the demo's report as headless Chromium shows it.
 picture: demo

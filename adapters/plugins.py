@@ -8,6 +8,13 @@ group                    points to
 ``otoscope.explainers``  a function registered by ``@method(name, …)`` (`otoscope.explainers.methods`)
 ``otoscope.parts``       a function registered by ``@maker(name)`` (`otoscope.explainers.makers`)
 =======================  ==========================================================================================
+
+A source separator is a part maker: it separates ``whole.audio`` and hands its sounds, (n, n_samples) at that rate, to
+`otoscope.explainers.stems.separated`, which adds what they leave open::
+
+    @maker("my_separator")
+    def my_separator(whole, n_parts):
+        return separated(whole, model(whole.audio.samples), ["vocals", "drums", "bass", "other"])
 """
 
 from __future__ import annotations

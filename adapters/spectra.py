@@ -144,11 +144,18 @@ class Stft:
         return spectra.transpose(-1, -2)
 
     def inverse(self, spectra: torch.Tensor, n_samples: int) -> torch.Tensor:
-        """Transform complex (…, n_bins, n_frames) back to (…, n_samples); needs `center`."""
+        """Transform complex (…, n_bins, n_frames) back to (…, n_samples); needs `center`.
+
+        Where long windows overlap by half, the last one alone covers the end; the samples that it hardly weighs, which
+        torch refuses to divide by, are left silent.
+        """
         window = self.weights(spectra.real)
-        return torch.istft(
-            spectra, self.n_fft, self.hop_length, self.win_length, window, center=self.center, length=n_samples
+        faint = int((window[self.length // 2 :].square() < 1e-11).sum())
+        length = min(n_samples, (spectra.shape[-1] - 1) * self.hop_length + self.length // 2 - faint)
+        sounds = torch.istft(
+            spectra, self.n_fft, self.hop_length, self.win_length, window, center=self.center, length=length
         )
+        return torch.nn.functional.pad(sounds, (0, n_samples - length)) if length < n_samples else sounds
 
     def inverse_local(self, spectrum: torch.Tensor, first: int, envelope: torch.Tensor, n_samples: int) -> torch.Tensor:
         """Transform a stretch of frames back, as if all other frames of the whole were zero; needs `center`.

@@ -14,8 +14,8 @@ MAX_DOTS = 50
 TOKEN = re.compile(r"""[\w-]++|"[^"\n]*+"|'[^'\n]*+'|[ \t]++|.|\n""")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a model card.
+def read_toml(path: Path, *, what: str = "model card") -> dict[str, Any]:
+    """Read the tables of a model card, or of what else it is.
 
     Raises
     ------
@@ -23,13 +23,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         If there is no such file, it is too large, or it is no TOML.
     """
     if not path.is_file():
-        raise OtoscopeError(f"{path}: no such model card")
+        raise OtoscopeError(f"{path}: no such {what}")
     if path.stat().st_size > MAX_BYTES:
-        raise OtoscopeError(f"{path}: is too large for a model card ({path.stat().st_size} bytes)")
+        raise OtoscopeError(f"{path}: is too large for a {what} ({path.stat().st_size} bytes)")
     try:
         text = path.read_text(encoding="utf-8")
         if _longest_key(text) > MAX_DOTS:  # the parser takes quadratic time over these
-            raise OtoscopeError(f"{path}: holds a key of more than {MAX_DOTS} parts; no key of a card has as many")
+            raise OtoscopeError(f"{path}: holds a key of more than {MAX_DOTS} parts; no key of a {what} has as many")
         return tomllib.loads(text)
     except OtoscopeError:
         raise

@@ -163,12 +163,16 @@ class WindowedGradients:
 
     def logits(self, waveforms: torch.Tensor, /) -> torch.Tensor:
         """Score spans (n, n_samples) as (n, n_classes); autograd can cross it."""
+        return self.window_logits(waveforms).mean(dim=1)
+
+    def window_logits(self, waveforms: torch.Tensor, /) -> torch.Tensor:
+        """Score each window of spans (n, n_samples), (n, n_windows, n_classes); autograd can cross it."""
         windows = self.windowed.slices(waveforms)
         if self.windowed.dither is not None:
             windows = windows + windows.new_tensor(self.windowed.dither)
         n, n_windows, _ = windows.shape
         logits: torch.Tensor = self.inner.logits(windows.flatten(0, 1))
-        return logits.reshape(n, n_windows, -1).mean(dim=1)
+        return logits.reshape(n, n_windows, -1)
 
     def layers(self) -> tuple[CamLayer, ...]:
         """List the layers of the model inside; they see (n · n_windows, …)."""

@@ -22,6 +22,7 @@ from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.resampling import resampled
 from otoscope.adapters.spectra import Stft, to_sound, unfilter
 from otoscope.adapters.windows import Windowed
+from otoscope.explainers.budget import peak_memory
 from otoscope.explainers.effects import TwoLevel
 from otoscope.explainers.explanation import (
     Explanation,
@@ -32,11 +33,13 @@ from otoscope.explainers.explanation import (
     evidence_parts,
     spread,
 )
+from otoscope.explainers.gates import open_gates
 from otoscope.explainers.makers import undivided
 from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed, find_method
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.routes import Progress, quiet
 from otoscope.explainers.span import choose_span
+from otoscope.explainers.stems import hashes, span_stems
 from otoscope.explainers.targets import default_scale, on_scale
 
 MOST = 0.95  # of the energy: evidence that is nearly everything proves nothing
@@ -109,7 +112,14 @@ def explain(
     scale = settings.scale or default_scale(model.output)
     request = Request(
         windowed,
-        undivided(excerpt, parts_stft(windowed), off=settings.off, seed=seed, start=span.start),
+        undivided(
+            excerpt,
+            parts_stft(windowed),
+            off=settings.off,
+            seed=seed,
+            start=span.start,
+            stems=span_stems(settings.stems, audio, model.rate, span),
+        ),
         chosen_target,
         scale,
         settings,
@@ -124,6 +134,7 @@ def explain(
     chosen = choose_evidence(outcome.weights, outcome.se)
     evidence, complement = render(outcome, chosen, windowed, settings)
     round_trip = play_again(request, outcome.parts, evidence, complement)
+    gates = open_gates(request, entry, outcome, round_trip)
     notes = (*audio.notes(), *windowed.notes(), *outcome.notes, *_evidence_notes(outcome, chosen))
     return Explanation(
         method=method,
@@ -139,6 +150,7 @@ def explain(
         names=outcome.names,
         weights=outcome.weights,
         se=outcome.se,
+        interval=outcome.interval,
         groups=outcome.groups,
         map=spread(outcome) if outcome.map is None else outcome.map,
         native=outcome.native,
@@ -147,12 +159,15 @@ def explain(
         complement=Audio(complement, outcome.parts.audio.rate, "complement"),
         round_trip=round_trip,
         fidelity=outcome.fidelity,
+        gates=gates.figures,
+        curves=gates.curves,
         masks=outcome.masks,
         scores=outcome.scores,
-        n_calls=outcome.n_calls + searched + 4,
+        n_calls=outcome.n_calls + searched + 4 + gates.n_calls,
         seconds=time.perf_counter() - began,
+        memory=peak_memory(),
         seed=seed,
-        settings={**asdict(settings), **asked(target, start, duration, two_level)},
+        settings={**asdict(settings), **asked(target, start, duration, two_level, settings.stems)},
         route=outcome.route,
         versions=versions(),
         audio_sha256=audio.sha256,
@@ -161,10 +176,16 @@ def explain(
 
 
 def asked(
-    target: str | int, start: float | None, duration: float | None, two_level: TwoLevel | None = None
+    target: str | int,
+    start: float | None,
+    duration: float | None,
+    two_level: TwoLevel | None = None,
+    stems: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Tell what was asked for besides the settings, as it is kept with the result."""
-    plain = {"target": str(target), "start": start, "duration": duration}
+    plain: dict[str, Any] = {"target": str(target), "start": start, "duration": duration}
+    if stems:
+        plain["stems_sha256"] = hashes(stems)
     if two_level is None:
         return plain
     return {**plain, "midlevel": two_level.midlevel.fingerprint, "corpus": two_level.effects.corpus}

@@ -6,6 +6,7 @@ A weight per part, in score units, that can be drawn (`map`: seconds × hertz, o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,11 @@ from otoscope.adapters.audio import Audio
 from otoscope.adapters.model import Output
 from otoscope.adapters.windows import Span
 from otoscope.explainers import grid
+from otoscope.explainers.curves import Curves
 from otoscope.explainers.neighbourhoods import Masks
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.targets import Floats, Scale, Target
+from otoscope.explainers.verdict import Verdict, judge
 
 Units = Literal["log-odds", "score", "relative"]
 
@@ -48,6 +51,10 @@ class Outcome:
     masks : ndarray, shape (n, k), and scores : ndarray, shape (n, n_classes), or None
         The calls behind a fit; of a two-level explanation the answers of the mid-level model.
     route : str
+    interval : ndarray, shape (n_weights, 2), or None
+        Bootstrap intervals of 95 %.
+    ask : callable or None
+        More scores by the same route: masks (n, k) to scores (n, n_classes).
     fidelity : dict
         Figures of the fit: r2, interactions, intercept, route_difference …
     native : dict of arrays
@@ -66,6 +73,8 @@ class Outcome:
     masks: Masks | None = None
     scores: Floats | None = None
     route: str = "waveform"
+    interval: Floats | None = None
+    ask: Callable[[Masks], Floats] | None = None
     fidelity: dict[str, float | None] = field(default_factory=dict)
     native: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -112,6 +121,8 @@ class Explanation:
     weights : ndarray, shape (n_weights,)
         Signed; how much each part (or group of parts) adds to the target on the scale.
     se : ndarray, shape (n_weights,), or None
+    interval : ndarray, shape (n_weights, 2), or None
+        Bootstrap intervals of 95 %.
     groups : ndarray of bool, shape (n_weights, k), or None
     map : ndarray, shape (n_bands, n_columns)
         The weights laid out over the common grid; the sum is that of the weights.
@@ -121,11 +132,17 @@ class Explanation:
     evidence, complement : Audio
     round_trip : RoundTrip
     fidelity : dict
+        Figures of the fit.
+    gates : dict
+        Figures of `otoscope.explainers.gates`; empty where none were asked for.
+    curves : Curves or None
     masks, scores : ndarray or None
     n_calls : int
-        All answers asked of the model; those of a mid-level model included.
+        All answers asked of the model; those of the gates and of a mid-level model included.
     seconds : float
         Time it took.
+    memory : int or None
+        Largest resident memory of the process until then, in bytes.
     seed : int
     settings : dict
     route : str
@@ -149,6 +166,7 @@ class Explanation:
     names: tuple[str, ...]
     weights: Floats
     se: Floats | None
+    interval: Floats | None
     groups: Bools | None
     map: Floats
     native: dict[str, Any]
@@ -157,10 +175,13 @@ class Explanation:
     complement: Audio
     round_trip: RoundTrip
     fidelity: dict[str, float | None]
+    gates: dict[str, float | None]
+    curves: Curves | None
     masks: Masks | None
     scores: Floats | None
     n_calls: int
     seconds: float
+    memory: int | None
     seed: int
     settings: dict[str, Any]
     route: str
@@ -213,6 +234,11 @@ class Explanation:
         if self.units == "relative":
             return None
         return self.score.scaled - self.score_off.scaled - float(self.weights.sum())
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether to trust this explanation, and why; None where no gates were asked for."""
+        return judge({**self.fidelity, **self.gates}) if self.gates else None
 
     @cached_property
     def energy(self) -> Floats:

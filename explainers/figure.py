@@ -15,6 +15,7 @@ from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
 from otoscope.explainers.explanation import Explanation, members
 from otoscope.explainers.level_one import is_level_one
+from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.targets import Floats
 
 if TYPE_CHECKING:
@@ -51,15 +52,14 @@ def as_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def rows(explanation: Explanation) -> Floats:
+def rows(parts: Parts) -> Floats:
     """Frequencies of the picture's rows in hertz, shape (n_rows,): log-spaced from C1 to the Nyquist frequency."""
-    return np.asarray(np.geomspace(2 * C0, explanation.audio.rate / 2, N_ROWS))
+    return np.asarray(np.geomspace(2 * C0, parts.audio.rate / 2, N_ROWS))
 
 
-def level(explanation: Explanation) -> Floats:
+def level(parts: Parts) -> Floats:
     """Loudness of the picture's cells, shape (n_rows, n_frames), from 0 (80 dB below the loudest) to 1."""
-    parts = explanation.parts
-    power = parts.power[_bins(explanation)]
+    power = parts.power[bins(parts)]
     loudest = float(power.max()) or 1.0
     return np.asarray(1 - np.maximum(10 * np.log10(np.maximum(power / loudest, 1e-30)), FLOOR) / FLOOR)
 
@@ -72,24 +72,25 @@ def colour(explanation: Explanation) -> Floats:
     parts = explanation.parts
     if explanation.units != "relative":
         per_part = members(explanation.groups, parts.k).T @ explanation.weights
-        cells = per_part[parts.labels][_bins(explanation)]
+        cells = per_part[parts.labels][bins(parts)]
     else:
-        bands = np.searchsorted(grid.band_edges()[1:-1], rows(explanation))
+        bands = np.searchsorted(grid.band_edges()[1:-1], rows(parts))
         step = parts.stft.hop_length / explanation.audio.rate
         columns = (np.arange(parts.labels.shape[1]) * step / grid.SECONDS).astype(int)
         cells = explanation.map[bands][:, np.minimum(columns, explanation.map.shape[1] - 1)]
     return np.asarray(cells / (float(np.abs(cells).max()) or 1.0))
 
 
-def _bins(explanation: Explanation) -> Any:
-    width = explanation.audio.rate / explanation.parts.stft.n_fft
-    return np.minimum(np.round(rows(explanation) / width).astype(int), explanation.parts.stft.n_bins - 1)
+def bins(parts: Parts) -> Any:
+    """STFT bin of each row of the picture, shape (n_rows,)."""
+    width = parts.audio.rate / parts.stft.n_fft
+    return np.minimum(np.round(rows(parts) / width).astype(int), parts.stft.n_bins - 1)
 
 
-def _axes(explanation: Explanation, axes: Axes, image: Floats, **settings: Any) -> None:
-    low, high = np.log2(rows(explanation)[[0, -1]])
-    start = explanation.span.start
-    extent = (start, start + explanation.audio.seconds, low, high)
+def show(parts: Parts, axes: Axes, image: Floats, **settings: Any) -> None:
+    """Show a picture (n_rows, n_frames), plain or in colours, over seconds and hertz."""
+    low, high = np.log2(rows(parts)[[0, -1]])
+    extent = (parts.start, parts.start + parts.audio.seconds, low, high)
     axes.imshow(image, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **settings)
     marks = [2 * C0 * 2**octave for octave in range(10) if 2 * C0 * 2**octave < 2**high]
     axes.set_yticks(np.log2(marks), [f"C{octave + 1} · {mark:.0f}" for octave, mark in enumerate(marks)])
@@ -97,18 +98,23 @@ def _axes(explanation: Explanation, axes: Axes, image: Floats, **settings: Any) 
 
 
 def _spectrogram(explanation: Explanation, axes: Axes) -> None:
-    _axes(explanation, axes, level(explanation), cmap="magma", vmin=0, vmax=1)
+    show(explanation.parts, axes, level(explanation.parts), cmap="magma", vmin=0, vmax=1)
     axes.set_title("what sounds", loc="left", fontsize=10)
 
 
-def _map(explanation: Explanation, axes: Axes) -> None:
-    loud, strength = level(explanation)[..., None], colour(explanation)[..., None]
+def tinted(parts: Parts, strength: Floats, hues: tuple[Floats, Floats] = (FOR, AGAINST)) -> Floats:
+    """Tint what sounds, grey, by strength (n_rows, n_frames), 1 to −1, in two hues; (n_rows, n_frames, 3)."""
+    loud, strength = level(parts)[..., None], strength[..., None]
     grey = 1 - 0.75 * loud
-    hue = np.where(strength > 0, FOR, AGAINST)
+    hue = np.where(strength > 0, *hues)
     share = np.abs(strength) ** 0.7
-    tinted = 1 - (1 - hue) * (0.15 + 0.85 * loud)
-    _axes(explanation, axes, (1 - share) * grey + share * tinted)
-    outlined = explanation.groups is None and _outline(explanation, axes)
+    colours = 1 - (1 - hue) * (0.15 + 0.85 * loud)
+    return np.asarray((1 - share) * grey + share * colours)
+
+
+def _map(explanation: Explanation, axes: Axes) -> None:
+    show(explanation.parts, axes, tinted(explanation.parts, colour(explanation)))
+    outlined = explanation.groups is None and outline(explanation.parts, axes, explanation.evidence_mask)
     axes.set_title(
         "what mattered: red for, blue against" + (", outlined the evidence" if outlined else ""),
         loc="left",
@@ -117,16 +123,14 @@ def _map(explanation: Explanation, axes: Axes) -> None:
     axes.set_xlabel("seconds")
 
 
-def _outline(explanation: Explanation, axes: Axes) -> bool:
-    """Draw a line around the evidence, where there is one to draw."""
-    parts = explanation.parts
-    chosen = explanation.evidence_mask[parts.labels][_bins(explanation)]
-    if chosen.all() or not chosen.any() or min(chosen.shape) < 2:
+def outline(parts: Parts, axes: Axes, chosen: Bools) -> bool:
+    """Draw a line around chosen parts (k,), where there is one to draw."""
+    inside = chosen[parts.labels][bins(parts)]
+    if inside.all() or not inside.any() or min(inside.shape) < 2:
         return False
-    low, high = np.log2(rows(explanation)[[0, -1]])
-    start = explanation.span.start
-    extent = (start, start + explanation.audio.seconds, low, high)
-    axes.contour(chosen, levels=[0.5], colors="k", linewidths=0.7, extent=extent)
+    low, high = np.log2(rows(parts)[[0, -1]])
+    extent = (parts.start, parts.start + parts.audio.seconds, low, high)
+    axes.contour(inside, levels=[0.5], colors="k", linewidths=0.7, extent=extent)
     return True
 
 

@@ -78,15 +78,15 @@ def gradcam(request: Request) -> Outcome:
     )
 
 
-def find_layer(model: Windowed, name: str | None) -> CamLayer:
-    """Find the layer by name, or the best one.
+def find_layer(model: Windowed, name: str | None, *, method: str = "gradcam") -> CamLayer:
+    """Find the layer by name, or the best one, for a method.
 
     Raises
     ------
     OtoscopeError
         If the model has no gradients or no fitting layer, naming the methods that fit.
     """
-    refuse_black_box("gradcam", model.model)
+    refuse_black_box(method, model.model)
     layers = model.gradients.layers() if model.gradients is not None else ()
     if not layers:
         raise OtoscopeError(
@@ -180,6 +180,14 @@ def on_stft(cam: Cam, parts: Parts, model: Windowed) -> Floats:
         share = np.where(energy > 0, parts.power / np.where(energy > 0, energy, 1), 1 / n_bins)
         return np.asarray(total * share)
     return grid.overlap(row_edges, grid.bin_edges(n_bins, parts.audio.rate / parts.stft.n_fft)) @ total
+
+
+def heights(cam: Cam, parts: Parts, model: Windowed) -> Floats:
+    """Read the map's height at each of the parts' STFT cells, (n_bins, n_frames): its value there, not its mass."""
+    rows, edges = _rows(cam)
+    layer = CamLayer(cam.layer.name, cam.layer.module, band_edges=edges, frames=cam.layer.frames)
+    mass, flat = (on_stft(Cam(cells, layer), parts, model) for cells in (rows, np.ones_like(rows)))
+    return np.asarray(np.divide(mass, flat, out=np.zeros_like(mass), where=flat > 0))
 
 
 def on_common_grid(cam: Cam, parts: Parts, model: Windowed, cells: Floats) -> Floats:

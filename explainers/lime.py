@@ -8,68 +8,62 @@ with the designs of `otoscope.explainers.neighbourhoods`. Parts are cut from the
 from __future__ import annotations
 
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.explainers.budget import ask_as_budgeted
 from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.makers import cut
-from otoscope.explainers.methods import CALLS, Request, method
-from otoscope.explainers.neighbourhoods import make_masks
+from otoscope.explainers.methods import Request, method
 from otoscope.explainers.parts import Parts
-from otoscope.explainers.routes import score_masks
-from otoscope.explainers.surrogate import fit
-from otoscope.explainers.targets import clipped_share
+from otoscope.explainers.surrogate import fit, fit_halves, rank_correlation
+from otoscope.explainers.switching import outcome
+from otoscope.explainers.zoom import zoom_in
 
 
 @method(
     "lime",
     "switch parts of the spectrogram on and off and fit a linear model of the score",
-    uses={"calls", "neighbourhood", "domain", "render", "route"},
+    uses={"zoom", "calls", "neighbourhood", "domain", "render", "route"},
 )
 def lime(request: Request) -> Outcome:
     """Fit a linear model of the score in the parts."""
-    settings = request.settings
-    parts = lime_parts(request)
-    masks = make_masks(settings.neighbourhood, parts.k, settings.calls or CALLS, request.seed)
-    scored = score_masks(
-        request.model,
+    parts, spent, calls = zoom_in(request, lime_parts(request))
+    kind, masks, scores, way = ask_as_budgeted(request, parts, calls)
+    way.n_calls += spent
+    values = request.value(scores)
+    surrogate = fit(masks, values, kind, seed=request.seed)
+    halves = fit_halves(masks, values, kind, seed=request.seed)
+    return outcome(
+        request,
         parts,
         masks,
-        route=settings.route,
-        batch_size=request.batch_size,
-        progress=request.progress,
-    )
-    surrogate = fit(masks, request.value(scored.scores), settings.neighbourhood, seed=request.seed)
-    clipped = clipped_share(scored.scores, request.target, request.model.output, request.scale, clip=settings.clip)
-    return Outcome(
-        parts,
+        scores,
+        way,
         surrogate.weights,
-        scored.n_calls,
         se=surrogate.se,
-        names=parts.names,
-        masks=masks,
-        scores=scored.scores,
-        route=scored.route,
+        interval=surrogate.interval,
         fidelity={
             "r2": surrogate.r2,
             "interactions": surrogate.interactions,
             "intercept": surrogate.intercept,
-            "clipped": clipped,
-            "route_difference": scored.difference,
+            "halves": None if halves is None else rank_correlation(*halves),
+            "top_again": surrogate.top_again,
         },
-        notes=(f"{clipped:.0%} of the scores were clipped before the logarithm",) if clipped > 0.01 else (),
     )
 
 
-def lime_parts(request: Request) -> Parts:
-    """Take the recording apart in the domain that was asked for."""
+def lime_parts(request: Request, default: str = "superpixels", n_parts: int | None = None) -> Parts:
+    """Take the recording apart in the domain that was asked for; methods differ in their default parts and number."""
+    if request.given is not None:
+        return request.given
     settings = request.settings
-    maker = settings.parts or "superpixels"
+    maker, most = settings.parts or default, n_parts or settings.n_parts
     if settings.domain == "stft":
         if settings.render != "mask":
             raise OtoscopeError("pinv and nnls render filtered spectrograms; use them with --domain bands")
-        return cut(request.whole, maker, settings.n_parts)
+        return cut(request.whole, maker, most)
     if settings.domain != "bands":
         raise unknown("domain", settings.domain, ("stft", "bands"))
     spectrogram = request.model.spectrogram
     if spectrogram is None:
         raise OtoscopeError("this model declares no spectrogram; use --domain stft")
     filtered = request.whole.with_(filters=spectrogram.front_end.weights)
-    return cut(filtered, maker, settings.n_parts)
+    return cut(filtered, maker, most)

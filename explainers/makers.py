@@ -35,7 +35,12 @@ SUMMARIES = {
     "grid": "rectangles, time × log frequency",
     "harmonic": "twelve pitch classes; combs of partials for occlusion",
     "hpss": "harmonic and percussive (Fitzgerald, 2010; Driedger et al., 2014)",
+    "nmf": "up to eight sounds that come again (Lee & Seung, 1999; Févotte & Idier, 2011)",
+    "events": "from onset to onset, over all frequencies",
+    "pitch": "the notes of a melody, bands that follow it (pYIN: Mauch & Dixon, 2014)",
+    "stems": "stems given as files (--stems), and what they leave open",
 }
+STFT_ONLY = frozenset({"harmonic", "hpss", "nmf", "events", "pitch", "stems"})
 GROUP = "otoscope.parts"
 N_PARTS = 64
 ROWS_PER_OCTAVE = 24
@@ -88,12 +93,14 @@ def make_parts(
     return cut(undivided(audio, stft, off=off, seed=seed), maker, n_parts)
 
 
-def undivided(audio: Audio, stft: Stft, *, off: Off = "silence", seed: int = 0, start: float = 0.0) -> Parts:
+def undivided(
+    audio: Audio, stft: Stft, *, off: Off = "silence", seed: int = 0, start: float = 0.0, stems: tuple[Audio, ...] = ()
+) -> Parts:
     """Take a recording as one part."""
     # Exact on the way back, whatever the model's own edges and hop are.
     centred = Stft(stft.n_fft, min(stft.hop_length, stft.n_fft // 2))
     labels = np.zeros((centred.n_bins, centred.n_frames(len(audio.samples))), dtype=np.intp)
-    return Parts(audio, centred, labels, ("everything",), off=off, seed=seed, start=start)
+    return Parts(audio, centred, labels, ("everything",), off=off, seed=seed, start=start, stems=stems)
 
 
 def cut(whole: Parts, maker: str, n_parts: int) -> Parts:
@@ -101,7 +108,7 @@ def cut(whole: Parts, maker: str, n_parts: int) -> Parts:
     make = find_maker(maker)
     if n_parts < 1:
         raise OtoscopeError(f"need at least one part, got n_parts={n_parts}")
-    if whole.filters is not None and maker in ("harmonic", "hpss"):
+    if whole.filters is not None and maker in STFT_ONLY:
         raise OtoscopeError(f"{maker} parts are cut from the STFT; use --domain stft")
     return make(whole, n_parts)
 
@@ -128,7 +135,7 @@ def picture(whole: Parts) -> Float32:
     return np.asarray(1 + level / DYNAMIC_RANGE, dtype=np.float32)
 
 
-def _from_rows(whole: Parts, segments: Labels, kind: str) -> Parts:
+def from_rows(whole: Parts, segments: Labels, kind: str) -> Parts:
     """Lay segments (n_rows, n_frames) on the STFT bins and name them."""
     segments = np.unique(segments, return_inverse=True)[1].reshape(segments.shape)
     if whole.filters is None:
@@ -178,7 +185,7 @@ def _superpixels(segment: Callable[[Float32, int], npt.NDArray[Any]]) -> Maker:
         image = picture(whole)
         most = _most(whole, n_parts)
         segments = np.asarray(segment(image, most), dtype=np.intp)
-        return _from_rows(whole, merge_smallest(segments, image, most), "part")
+        return from_rows(whole, merge_smallest(segments, image, most), "part")
 
     return make
 
@@ -225,7 +232,7 @@ def grid(whole: Parts, n_parts: int) -> Parts:
     n_frames = whole.labels.shape[1]
     bands = np.arange(n_rows) * side // n_rows
     columns = np.arange(n_frames) * side // n_frames
-    return _from_rows(whole, columns[None, :] * side + bands[:, None], "cell")
+    return from_rows(whole, columns[None, :] * side + bands[:, None], "cell")
 
 
 @maker("hpss")
@@ -250,3 +257,35 @@ def harmonic(whole: Parts, n_parts: int) -> Parts:
     from otoscope.explainers.combs import pitch_class_parts
 
     return pitch_class_parts(whole, n_parts)
+
+
+@maker("nmf")
+def nmf(whole: Parts, n_parts: int) -> Parts:
+    """Components of a factorisation: what sounds alike at several times."""
+    from otoscope.explainers.nmf import nmf_parts
+
+    return nmf_parts(whole, n_parts)
+
+
+@maker("events")
+def events(whole: Parts, n_parts: int) -> Parts:
+    """Stretches from onset to onset."""
+    from otoscope.explainers.events import event_parts
+
+    return event_parts(whole, n_parts)
+
+
+@maker("pitch")
+def pitch(whole: Parts, n_parts: int) -> Parts:
+    """Cut out the notes of a melody; the remainder is everything else, and may be much."""
+    from otoscope.explainers.pitch_parts import pitch_parts
+
+    return pitch_parts(whole, n_parts)
+
+
+@maker("stems")
+def stems(whole: Parts, n_parts: int) -> Parts:
+    """Stems that came with the recording."""
+    from otoscope.explainers.stems import stem_parts
+
+    return stem_parts(whole, n_parts)

@@ -6,9 +6,9 @@ A method declares the settings it uses, so that a setting that would reach nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError, unknown
@@ -25,9 +25,10 @@ from otoscope.explainers.routes import Progress, Route, quiet
 from otoscope.explainers.targets import CLIP, Floats, Scale, Target, on_scale
 
 Render = Literal["mask", "pinv", "nnls"]
+Gates = Literal["none", "quick", "full"]
 
 MOST_CALLS = 2**20
-CALLS = 2048  # from `make bench`: two seeds agree on nine of ten of the five strongest parts
+CALLS = 2048  # from `tests.bench_calls`: two seeds agree on nine of ten of the five strongest parts
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,22 @@ class Settings:
     Attributes
     ----------
     parts : str, optional
-        Part maker: ``superpixels`` for LIME and Grad-CAM, ``harmonic`` for occlusion.
+        Part maker: ``superpixels`` for most methods, ``harmonic`` for occlusion, ``grid`` for RISE.
     n_parts : int
-        Most parts to make.
+        Most parts to make; for exact Shapley values 10 where left as it is.
+    zoom : int, optional
+        How often LIME cuts its strongest parts finer and looks again; twice where None, as far as the calls suffice, and
+        never for parts asked for by name.
+    stems : tuple of str
+        Files with the recording's stems, for the part maker ``stems``.
     off : {"silence", "mean", "noise"}
         What stands in for a part that is switched off.
     scale : {"log_odds", "score"}, optional
     clip : float
         Probabilities are clipped to [clip, 1 − clip] before the logarithm.
-    calls : int, optional
-        Size of LIME's neighbourhood: 2048, or 512 at level two, where None.
+    calls : int or "auto", optional
+        Size of the neighbourhood of LIME, KernelSHAP and RISE: 2048, or 512 at level two, where None. With ``auto``
+        LIME goes on until its strongest parts are settled; see `otoscope.explainers.budget`.
     neighbourhood : {"design", "random", "exhaustive"}
     domain : {"stft", "bands"}
         Whether LIME's parts are cut from the recording's STFT or from the model's own filtered spectrogram.
@@ -62,17 +69,27 @@ class Settings:
     n_harmonics : int
     octaves : (int, int)
     layer : str, optional
-        Of Grad-CAM.
+        Of Grad-CAM and Guided Grad-CAM.
+    n_steps : int
+        Of the path of integrated gradients.
+    n_draws : int
+        Noisy masks that SmoothGrad averages over.
+    noise : float
+        Standard deviation of SmoothGrad's noise on the gain of every cell.
     feature : str, optional
         Of the mid-level model, which the two-level method drills into; the one with the largest effect where None.
+    gates : {"none", "quick", "full"}
+        How far the explanation is checked; see `otoscope.explainers.gates`.
     """
 
     parts: str | None = None
     n_parts: int = N_PARTS
+    stems: tuple[str, ...] = ()
     off: Off = "silence"
     scale: Scale | None = None
     clip: float = CLIP
-    calls: int | None = None
+    zoom: int | None = None
+    calls: int | Literal["auto"] | None = None
     neighbourhood: Neighbourhood = "design"
     domain: Literal["stft", "bands"] = "stft"
     render: Render = "mask"
@@ -83,26 +100,41 @@ class Settings:
     n_harmonics: int = N_HARMONICS
     octaves: tuple[int, int] = OCTAVES
     layer: str | None = None
+    n_steps: int = 32
+    n_draws: int = 16
+    noise: float = 0.15
     feature: str | None = None
+    gates: Gates = "quick"
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         if self.scale not in (None, "log_odds", "score"):
             raise unknown("scale", self.scale, ("log_odds", "score"))
+        if self.gates not in get_args(Gates):
+            raise unknown("kind of gates", self.gates, get_args(Gates))
         limits = {
             "clip": (self.clip, 1e-12, 0.49),
             "calls": (self.calls, 1, MOST_CALLS),
             "n_parts": (self.n_parts, 1, 4096),
+            "zoom": (self.zoom, 0, 8),
             "half_width": (self.half_width, 0.1, 600),
             "n_harmonics": (self.n_harmonics, 1, 64),
+            "n_steps": (self.n_steps, 1, 4096),
+            "n_draws": (self.n_draws, 1, 4096),
+            "noise": (self.noise, 1e-6, 10),
         }
         for name, (value, low, high) in limits.items():
-            if name == "calls" and value is None:
+            if (name in ("calls", "zoom") and value is None) or (name == "calls" and value == "auto"):
                 continue
             if not isinstance(value, int | float) or not low <= value <= high:
                 raise OtoscopeError(f"{name} must lie between {low:g} and {high:g}, got {value!r}")
         if not 0 <= self.octaves[0] <= self.octaves[1] <= 10:
             raise OtoscopeError(f"octaves are the first and the last, 0 to 10, got {self.octaves}")
+        if isinstance(self.stems, str) or not all(isinstance(file, str) for file in self.stems):
+            raise OtoscopeError(f"stems are a tuple of file names, got {self.stems!r}")
+        if bool(self.stems) != (self.parts == "stems"):
+            given = f"--stems are given, but parts are {self.parts or 'left to the method'!r}; add --parts stems"
+            raise OtoscopeError(given if self.stems else "parts 'stems' are read from files; name each by --stems FILE")
 
 
 def changed(settings: Settings) -> set[str]:
@@ -111,7 +143,7 @@ def changed(settings: Settings) -> set[str]:
     return {f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(default, f.name)}
 
 
-COMMON = frozenset({"parts", "n_parts", "off", "scale", "clip"})
+COMMON = frozenset({"parts", "n_parts", "stems", "off", "scale", "clip", "gates"})
 
 
 @dataclass(frozen=True)
@@ -133,6 +165,8 @@ class Request:
         The span at the recording's own rate.
     two_level : TwoLevel, optional
         The mid-level model and the effects of its features, for the method that needs them.
+    given : Parts, optional
+        Parts to take instead of making some: those of an explanation that is made again in another way.
     """
 
     model: Windowed
@@ -145,6 +179,14 @@ class Request:
     progress: Progress = quiet
     excerpt: Audio | None = None
     two_level: TwoLevel | None = None
+    given: Parts | None = None
+
+    @property
+    def calls(self) -> int:
+        """Number of calls, for a method that cannot tell when it has enough."""
+        if self.settings.calls == "auto":
+            raise OtoscopeError("--calls auto is for lime and two_level; give a number")
+        return self.settings.calls or CALLS
 
     def value(self, scores: Floats) -> Floats:
         """Bring scores (n, n_classes) to the explained scale, (n,)."""
@@ -163,7 +205,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
-HOMES = ("lime", "occlusion", "gradcam", "two_level")
+HOMES = ("lime", "occlusion", "gradcam", "two_level", "shapley", "rise", "gradients", "guided")
 GROUP = "otoscope.explainers"
 
 
@@ -177,6 +219,12 @@ def all_methods() -> dict[str, Method]:
 def find_method(name: str) -> Method:
     """Find a method by name, ours or a plug-in's."""
     return registered(name, all_methods(), GROUP, "method")
+
+
+def settings_for(settings: Settings, name: str) -> Settings:
+    """Keep of the settings those that this method uses."""
+    default, uses = Settings(), find_method(name).uses
+    return replace(settings, **{f.name: getattr(default, f.name) for f in fields(Settings) if f.name not in uses})
 
 
 def refuse_black_box(name: str, model: Model) -> None:

@@ -3,6 +3,9 @@
 The weight of a comb (a pitch class, a note) or of a part is scale(all) − scale(without it) (Zeiler & Fergus, 2014; for
 combs of partials after the harmonics CNN of Fong, Kumar & Sudhir, 2025). Combs overlap, since the third partial of C is
 a G; the disjoint variant gives each bin to its nearest pitch class.
+
+``ablation`` is the same for parts of any kind, superpixels by default, and never combs (in images: Captum's
+`FeatureAblation`).
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import numpy as np
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.explainers.combs import comb_parts
 from otoscope.explainers.explanation import Outcome, members
+from otoscope.explainers.lime import lime_parts
 from otoscope.explainers.makers import cut
 from otoscope.explainers.methods import Request, Settings, changed, method
 from otoscope.explainers.parts import Parts
-from otoscope.explainers.routes import score_masks
+from otoscope.explainers.routes import Route
+from otoscope.explainers.switching import ask, outcome
 
 
 @method(
@@ -25,23 +30,26 @@ from otoscope.explainers.routes import score_masks
 )
 def occlusion(request: Request) -> Outcome:
     """Weigh each group of parts by what the target loses without it."""
-    parts = occlusion_parts(request)
-    groups = parts.groups
-    without = 1 - members(groups, parts.k)  # (n_weights, k): one thing off in each
+    return leave_out(request, occlusion_parts(request), route="waveform")
+
+
+@method(
+    "ablation",
+    "silence one part at a time, of any kind, and see what is lost",
+    uses={"domain", "render", "route"},
+)
+def ablation(request: Request) -> Outcome:
+    """Weigh each part by what the target loses without it."""
+    return leave_out(request, lime_parts(request))
+
+
+def leave_out(request: Request, parts: Parts, *, route: Route | None = None) -> Outcome:
+    """Weigh each part, or each group where there are groups, by what the target loses without it."""
+    without = 1 - members(parts.groups, parts.k)  # (n_weights, k): one thing off in each
     masks = np.concatenate([np.ones((1, parts.k)), without]).astype(np.uint8)
-    scored = score_masks(
-        request.model, parts, masks, route="waveform", batch_size=request.batch_size, progress=request.progress
-    )
-    values = request.value(scored.scores)
-    return Outcome(
-        parts,
-        values[0] - values[1:],
-        scored.n_calls,
-        groups=groups,
-        names=parts.names if groups is None else parts.group_names,
-        masks=masks,
-        scores=scored.scores,
-    )
+    scores, way = ask(request, parts, masks, route=route)
+    values = request.value(scores)
+    return outcome(request, parts, masks, scores, way, values[0] - values[1:], groups=parts.groups)
 
 
 def _refuse_unused(settings: Settings, combed: bool) -> None:

@@ -54,6 +54,11 @@ class Parts:
         Of the noise.
     start : float
         Where the span begins in the recording, in seconds.
+    recorded : ndarray, shape (k, n_samples), optional
+        Sounds of the parts where they are given (stems) and not cut from the recording; `shares` are then their shares
+        of the power.
+    stems : tuple of Audio
+        Stems of the span, on the undivided recording only, for the maker that makes parts of them.
     """
 
     audio: Audio
@@ -67,11 +72,17 @@ class Parts:
     off: Off = "silence"
     seed: int = 0
     start: float = 0.0
+    recorded: Float32 | None = None
+    stems: tuple[Audio, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the off value at the door."""
+        """Check the off value and the given sounds at the door."""
         if self.off not in get_args(Off):
             raise unknown("off value", self.off, get_args(Off))
+        if self.recorded is not None and self.recorded.shape != (self.k, len(self.audio.samples)):
+            raise OtoscopeError(
+                f"got sounds of shape {self.recorded.shape} for {self.k} parts of {len(self.audio.samples)} samples"
+            )
 
     @property
     def k(self) -> int:
@@ -115,11 +126,11 @@ class Parts:
     @cached_property
     def sounds(self) -> Float32:
         """Sound of each part, shape (k, n_samples)."""
-        return self._render(self.spectrum)
+        return self._render(self.spectrum) if self.recorded is None else self.recorded
 
     @cached_property
-    def offs(self) -> Float32 | None:
-        """Sound of each part switched off, shape (k, n_samples); None for silence."""
+    def off_spectrum(self) -> torch.Tensor | None:
+        """STFT of what stands in for the whole recording, complex (n_bins, n_frames); None for silence."""
         if self.off == "silence":
             return None
         magnitude = self.spectrum.abs().mean(dim=1, keepdim=True)  # (n_bins, 1)
@@ -128,7 +139,12 @@ class Parts:
         else:
             rng = np.random.default_rng(self.seed)
             phase = torch.from_numpy(rng.uniform(-np.pi, np.pi, self.spectrum.shape).astype(np.float32))
-        return self._render(torch.polar(magnitude.expand_as(phase).contiguous(), phase))
+        return torch.polar(magnitude.expand_as(phase).contiguous(), phase)
+
+    @cached_property
+    def offs(self) -> Float32 | None:
+        """Sound of each part switched off, shape (k, n_samples); None for silence."""
+        return None if self.off_spectrum is None else self._render(self.off_spectrum)
 
     def _render(self, spectrum: torch.Tensor) -> Float32:
         """Cut a spectrum along the parts and transform each back, shape (k, n_samples)."""

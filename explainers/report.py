@@ -13,12 +13,17 @@ import json
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.methods import HOMES
 from otoscope.explainers.store import read_document
+from otoscope.explainers.verdict import statements
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 N_WEIGHTS = 12
 N_CLASSES = 5
@@ -78,9 +83,9 @@ def write_report(directory: str | Path) -> Path:
     text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     with whole_file(directory / "index.json") as partial:
         partial.write_text(text, encoding="utf-8")
-    page = _render(_recordings(results))
+    text = template("report.html").render(recordings=_recordings(results))
     with whole_file(directory / "report.html") as partial:
-        partial.write_text(page, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     return directory / "report.html"
 
 
@@ -104,18 +109,22 @@ def summary(document: Document) -> Document:
         "round_trip": {name: answer["score"] for name, answer in trip.items()},
         "strongest": [{key: weight[key] for key in ("name", "weight", "se")} for weight in strongest],
         "fidelity": document["fidelity"],
+        "gates": document.get("gates", {}),
+        "verdict": document.get("verdict"),
         "n_calls": document["n_calls"],
+        "seconds": document["seconds"],
+        "memory": document.get("memory"),
         "notes": document["notes"],
         **({"level_one": document["level_one"]} if "level_one" in document else {}),
     }
 
 
-def _render(recordings: list[Document]) -> str:
+def template(name: str) -> Template:
+    """Open the template of a page, which escapes what it is given and refuses what it does not know."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("otoscope.explainers", ".")
-    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return page.get_template("report.html").render(recordings=recordings)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
 
 
 def _recordings(results: Iterable[tuple[Path, Document]]) -> list[Document]:
@@ -155,13 +164,15 @@ def _explanation(folder: Path, document: Document) -> Document:
         "method": document["method"],
         "target": target,
         "sentence": sentence(document),
+        "verdict": document.get("verdict"),
+        "gates": statements({**document["fidelity"], **document.get("gates", {})}) if document.get("gates") else [],
         "notes": document["notes"],
         "evidence": _sound(folder / "evidence.wav"),
         "complement": _sound(folder / "complement.wav"),
         "evidence_says": _says(target, trip["evidence"], document),
         "complement_says": _says(target, trip["complement"], document),
         "level_one": _level_one(folder, document),
-        "picture": _data("image/png", (folder / "map.png").read_bytes()),
+        "picture": as_data("image/png", (folder / "map.png").read_bytes()),
         "alt": f"Spectrogram of {document['audio']['name']} with what speaks for and against {target}; "
         f"strongest: {weights[0]['name']}",
         "units": document["units"],
@@ -179,7 +190,7 @@ def _level_one(folder: Path, document: Document) -> Document | None:
     return {
         **level,
         "sentence": level_sentence(document),
-        "picture": _data("image/png", (folder / "effects.png").read_bytes()),
+        "picture": as_data("image/png", (folder / "effects.png").read_bytes()),
         "alt": f"Effects of {len(level['features'])} features on {document['target']['name']}: boxes for the corpus, "
         "dots for this recording, the remainder, shares of R² and correlations",
         "rows": sorted(level["features"], key=lambda row: -abs(row["centred_effect"])),
@@ -224,12 +235,14 @@ def sentence(document: Document) -> str:
 
 
 def _facts(document: Document) -> list[tuple[str, str]]:
-    fidelity = {key: f"{value:.4g}" for key, value in document["fidelity"].items() if value is not None}
+    figures = {**document["fidelity"], **document.get("gates", {})}
+    fidelity = {key: f"{value:.4g}" for key, value in figures.items() if value is not None}
     gap = document["gap"]
     facts = {
         **{key.replace("_", " "): value for key, value in fidelity.items()},
         "gap (score − off − Σ weights)": None if gap is None else f"{gap:+.3f}",
         "calls": f"{document['n_calls']} in {document['seconds']:.1f} s, route {document['route']}",
+        "peak memory": None if document.get("memory") is None else f"{document['memory'] / 1e9:.2f} GB",
         "scale": document["scale"],
         "off value": document["parts"]["off"],
         "seed": str(document["seed"]),
@@ -242,19 +255,24 @@ def _facts(document: Document) -> list[tuple[str, str]]:
 
 
 def _sound(path: Path) -> str:
-    """Encode a WAV as MP3 data; a rate that MP3 lacks is resampled, a level beyond full scale is lowered."""
-    import soundfile
-
+    """Encode a WAV as MP3 data."""
     from otoscope.adapters.audio import load_audio
 
-    audio = load_audio(path)
+    return mp3(load_audio(path))
+
+
+def mp3(audio: Audio) -> str:
+    """Encode a sound as MP3 data; a rate that MP3 lacks is resampled, a level beyond full scale is lowered."""
+    import soundfile
+
     if audio.rate not in MP3_RATES:
         audio = audio.at(44100)
     peak = float(abs(audio.samples).max())
     buffer = io.BytesIO()
     soundfile.write(buffer, audio.samples / max(1.0, peak), audio.rate, format="MP3", subtype="MPEG_LAYER_III")
-    return _data("audio/mpeg", buffer.getvalue())
+    return as_data("audio/mpeg", buffer.getvalue())
 
 
-def _data(kind: str, content: bytes) -> str:
+def as_data(kind: str, content: bytes) -> str:
+    """Put a picture or a sound into an address, so that a page holds it itself."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -66,18 +66,7 @@ LIMITS = (Limits(1e-5, 1e-7), Limits(1e-8, 1e-10))
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of a neighbourhood.
-
-    Attributes
-    ----------
-    scores : ndarray, shape (n, n_classes)
-    route : {"waveform", "bands"}
-        The route that was taken in the end.
-    difference : float or None
-        Largest difference of a score between the routes, where both were tried.
-    n_calls : int
-        Answers asked of the model, those of the comparison included.
-    """
+    """Scores (n, n_classes) of a neighbourhood, and what `Asked` tells of the way to them."""
 
     scores: Floats
     route: str
@@ -85,28 +74,55 @@ class Scored:
     n_calls: int
 
 
-def score_masks(
-    model: Windowed,
-    parts: Parts,
-    masks: Masks,
-    *,
-    route: Route = "auto",
-    batch_size: int = BATCH_SIZE,
-    progress: Progress = quiet,
-) -> Scored:
-    """Score every mask of a neighbourhood.
+@dataclass(eq=False)
+class Asked:
+    """An open way to a model's scores of the mixes of some parts; it counts what it cost.
+
+    Attributes
+    ----------
+    scorer : callable
+        Masks (n, k) to scores (n, n_classes).
+    batch_size : int
+        Most perturbed recordings in memory at once.
+    route : {"waveform", "bands"}
+        The route that was taken in the end.
+    difference : float or None
+        Largest difference of a score between the routes, where both were tried.
+    n_calls : int
+        Answers asked of the model so far, those of the comparison included.
+    """
+
+    scorer: Scorer
+    batch_size: int
+    route: str = "waveform"
+    difference: float | None = None
+    n_calls: int = 0
+
+    def scores(self, masks: Masks, progress: Progress = quiet) -> Floats:
+        """Score masks (n, k) as (n, n_classes)."""
+        scores = []
+        for first in range(0, len(masks), self.batch_size):
+            progress(first, len(masks))
+            scores.append(self.scorer(masks[first : first + self.batch_size]))
+        progress(len(masks), len(masks))
+        self.n_calls += len(masks)
+        return np.concatenate(scores)
+
+
+def open_route(
+    model: Windowed, parts: Parts, masks: Masks, *, route: Route = "auto", batch_size: int = BATCH_SIZE
+) -> Asked:
+    """Choose the way to the scores of masks.
 
     Parameters
     ----------
     model : Windowed
     parts : Parts
     masks : ndarray of 0 and 1, shape (n, k)
+        What will be asked for, or its beginning: the routes are compared on some of it.
     route : {"auto", "waveform", "bands"}
         ``auto`` takes ``bands`` where the model offers it.
     batch_size : int
-        Most perturbed recordings in memory at once.
-    progress : callable
-        Told (done, total).
 
     Raises
     ------
@@ -120,29 +136,34 @@ def score_masks(
         raise OtoscopeError(
             "this model declares no power spectrogram, so the bands route is closed; use --route waveform"
         )
-    waveform = waveform_scorer(model, parts)
+    waveform = Asked(waveform_scorer(model, parts), batch_size)
     few = route == "auto" and len(masks) < 2 * CHECKS  # the comparison alone would cost as much
     if route == "waveform" or few or not offered or model.spectrogram is None:
-        return Scored(_batched(waveform, masks, batch_size, progress), "waveform", None, len(masks))
+        return waveform
     probe = masks[np.unique(np.linspace(0, len(masks) - 1, CHECKS).astype(int))]
-    expected = _batched(waveform, probe, batch_size, quiet)
-    n_calls, difference = len(masks) + len(probe), np.inf
+    expected = waveform.scores(probe)
     for limits in LIMITS:
-        bands = bands_scorer(model.spectrogram, parts, limits)
-        difference = float(np.abs(bands(probe) - expected).max())
-        n_calls += len(probe)
-        if difference <= TOLERANCE:
-            return Scored(_batched(bands, masks, batch_size, progress), "bands", difference, n_calls)
-    return Scored(_batched(waveform, masks, batch_size, progress), "waveform", difference, n_calls)
+        bands = Asked(bands_scorer(model.spectrogram, parts, limits), batch_size, "bands")
+        waveform.difference = float(np.abs(bands.scores(probe) - expected).max())
+        waveform.n_calls += len(probe)
+        if waveform.difference <= TOLERANCE:
+            return replace(waveform, scorer=bands.scorer, route="bands")
+    return waveform
 
 
-def _batched(scorer: Scorer, masks: Masks, batch_size: int, progress: Progress) -> Floats:
-    scores = []
-    for first in range(0, len(masks), batch_size):
-        progress(first, len(masks))
-        scores.append(scorer(masks[first : first + batch_size]))
-    progress(len(masks), len(masks))
-    return np.concatenate(scores)
+def score_masks(
+    model: Windowed,
+    parts: Parts,
+    masks: Masks,
+    *,
+    route: Route = "auto",
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = quiet,
+) -> Scored:
+    """Score every mask of a neighbourhood at once; see `open_route`."""
+    way = open_route(model, parts, masks, route=route, batch_size=batch_size)
+    scores = way.scores(masks, progress)
+    return Scored(scores, way.route, way.difference, way.n_calls)
 
 
 def waveform_scorer(model: Windowed, parts: Parts) -> Scorer:

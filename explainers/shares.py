@@ -96,12 +96,31 @@ def shapley(xx: Floats, xy: Floats, yy: Floats) -> Floats:
 def _subsets(d: int) -> Iterator[tuple[tuple[int, ...], Floats]]:
     """List the subsets of d features, but for the empty one, each with what its R² adds to every feature's share."""
     for size in range(1, d + 1):
-        joined = factorial(size - 1) * factorial(d - size) / factorial(d)
-        missing = factorial(size) * factorial(d - size - 1) / factorial(d) if size < d else 0.0
         for subset in combinations(range(d), size):
-            credit = np.full(d, -missing)
-            credit[list(subset)] = joined
-            yield subset, credit
+            held = np.zeros((1, d), dtype=np.uint8)
+            held[0, list(subset)] = 1
+            yield subset, shapley_credits(held)[0]
+
+
+def shapley_credits(held: npt.NDArray[np.uint8]) -> Floats:
+    """Say what the value of each subset of d players adds to every player's Shapley value.
+
+    With all 2^d subsets, ``values @ shapley_credits(held)`` are the Shapley values, (d,).
+
+    Parameters
+    ----------
+    held : ndarray of 0 and 1, shape (n, d)
+        Who is in each subset.
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+    """
+    d = held.shape[1]
+    joined = [factorial(max(0, size - 1)) * factorial(d - size) / factorial(d) for size in range(d + 1)]
+    missing = [factorial(size) * factorial(max(0, d - size - 1)) / factorial(d) for size in range(d + 1)]
+    size = held.sum(axis=1, dtype=np.int64)[:, None]  # (n, 1)
+    return np.asarray(np.where(held == 1, np.array(joined)[size], -np.array(missing)[size]))
 
 
 def r2_of(subset: tuple[int, ...], xx: Floats, xy: Floats, yy: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 ===================  ==============================================================================================
 explanation.json     everything but arrays, with ``schema: "otoscope/explanation/1"``
-arrays.npz           label map (uint16), weights, errors, groups, map, the method's own map
+arrays.npz           label map (uint16), weights, errors, groups, given sounds, map, the method's own map
 calls.npz            masks and scores of every call of a fit, so that other targets and scales need no new calls
 original.wav         the explained span at the model's rate
 evidence.wav         the evidence alone
@@ -35,6 +35,7 @@ from otoscope.adapters.audio import Audio, write_wav
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft
 from otoscope.adapters.windows import Span
+from otoscope.explainers.curves import Curves
 from otoscope.explainers.explanation import Explanation, RoundTrip, Score
 from otoscope.explainers.level_one import is_level_one, to_table
 from otoscope.explainers.parts import Parts
@@ -161,11 +162,15 @@ def to_document(explanation: Explanation) -> dict[str, Any]:
         "gap": e.gap,
         "evidence_energy": float(e.parts.energy[e.evidence_mask].sum()),
         "fidelity": e.fidelity,
+        "gates": e.gates,
+        "verdict": None if e.verdict is None else asdict(e.verdict),
+        "curves": None if e.curves is None else {key: value.tolist() for key, value in asdict(e.curves).items()},
         "weights": [
             {
                 "name": e.names[i],
                 "weight": float(e.weights[i]),
                 "se": None if e.se is None else float(e.se[i]),
+                "interval": None if e.interval is None else e.interval[i].tolist(),
                 "energy": float(e.energy[i]),
                 "evidence": bool(e.chosen[i]),
             }
@@ -182,6 +187,7 @@ def to_document(explanation: Explanation) -> dict[str, Any]:
         },
         "n_calls": e.n_calls,
         "seconds": round(e.seconds, 3),
+        "memory": e.memory,
         "seed": e.seed,
         "settings": e.settings,
         "route": e.route,
@@ -200,7 +206,13 @@ def _arrays(e: Explanation) -> dict[str, npt.NDArray[Any]]:
         "frequencies": e.frequencies,
         "chosen": e.chosen,
     }
-    optional = {"se": e.se, "groups": e.groups, "shares": e.parts.shares}
+    optional = {
+        "se": e.se,
+        "interval": e.interval,
+        "groups": e.groups,
+        "shares": e.parts.shares,
+        "recorded": e.parts.recorded,
+    }
     arrays.update({name: array for name, array in optional.items() if array is not None})
     arrays.update({f"native_{name}": np.asarray(value) for name, value in e.native.items()})
     return arrays
@@ -264,6 +276,7 @@ def _from_document(
         arrays["labels"].astype(np.intp),
         tuple(parts["names"]),
         shares=arrays.get("shares"),
+        recorded=arrays.get("recorded"),
         groups=groups,
         group_names=names if groups is not None else (),
         off=parts["off"],
@@ -288,6 +301,7 @@ def _from_document(
         names=names,
         weights=arrays["weights"],
         se=arrays.get("se"),
+        interval=arrays.get("interval"),
         groups=groups,
         map=arrays["map"],
         native={name.removeprefix("native_"): array for name, array in arrays.items() if name.startswith("native_")},
@@ -296,10 +310,13 @@ def _from_document(
         complement=Audio(sounds["complement"] / np.float32(gains["complement"]), rate, "complement"),
         round_trip=RoundTrip(**scores),
         fidelity=document["fidelity"],
+        gates=document.get("gates", {}),
+        curves=_curves(document.get("curves")),
         masks=calls.get("masks"),
         scores=calls.get("scores"),
         n_calls=document["n_calls"],
         seconds=document["seconds"],
+        memory=document.get("memory"),
         seed=document["seed"],
         settings=document["settings"],
         route=document["route"],
@@ -307,3 +324,7 @@ def _from_document(
         audio_sha256=audio["sha256"],
         notes=tuple(document["notes"]),
     )
+
+
+def _curves(kept: dict[str, Any] | None) -> Curves | None:
+    return None if kept is None else Curves(**{key: np.array(value) for key, value in kept.items()})

@@ -42,7 +42,7 @@ CALLS = 512  # a computed feature is slower than a small network: about 40 ms fo
 @method(
     "two_level",
     "say how far a few features that people can name carry the score, then which sounds carry one of them",
-    uses={"calls", "neighbourhood", "domain", "route", "feature"},
+    uses={"zoom", "calls", "neighbourhood", "domain", "route", "feature"},
     needs_two_level=True,
 )
 def two_level(request: Request) -> Outcome:
@@ -112,7 +112,8 @@ def level_two_request(request: Request, midlevel: Model, excerpt: Audio) -> Requ
     if heard.spectrogram is not None:
         own = heard.spectrogram.front_end.stft
         stft = Stft(own.n_fft, own.hop_length)
-    whole = undivided(audio, stft, off=request.settings.off, seed=request.seed, start=request.whole.start)
+    given = request.whole
+    whole = undivided(audio, stft, off=request.settings.off, seed=request.seed, start=given.start, stems=given.stems)
     settings = replace(request.settings, calls=request.settings.calls or CALLS)
     return replace(request, model=heard, whole=whole, scale="score", settings=settings)
 

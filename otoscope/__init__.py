@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from otoscope.adapters.registry import load_model
     from otoscope.adapters.spectra import Stft
     from otoscope.adapters.wrap import wrap
+    from otoscope.explainers.comparison import Comparison, compare
     from otoscope.explainers.effects import TwoLevel
+    from otoscope.explainers.evaluation import Evaluation, evaluate
     from otoscope.explainers.explain import explain
     from otoscope.explainers.explanation import Explanation
     from otoscope.explainers.methods import Settings
@@ -42,6 +44,10 @@ _HOMES = {
     "Hearing": "adapters.hearing",
     "load_model": "adapters.registry",
     "wrap": "adapters.wrap",
+    "compare": "explainers.comparison",
+    "Comparison": "explainers.comparison",
+    "evaluate": "explainers.evaluation",
+    "Evaluation": "explainers.evaluation",
     "explain": "explainers.explain",
     "Explanation": "explainers.explanation",
     "Settings": "explainers.methods",
@@ -54,6 +60,8 @@ _HOMES = {
 
 __all__ = [
     "Audio",
+    "Comparison",
+    "Evaluation",
     "Explanation",
     "FrontEnd",
     "Hearing",
@@ -62,7 +70,9 @@ __all__ = [
     "Stft",
     "TwoLevel",
     "__version__",
+    "compare",
     "demo_recording",
+    "evaluate",
     "explain",
     "fit_two_level",
     "load_audio",

@@ -9,17 +9,20 @@ import click
 
 from otoscope import __version__
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.cli_compare import compare
 from otoscope.cli_emotion import match, timeline
+from otoscope.cli_evaluate import evaluate
 from otoscope.cli_lab import benchmark, train
 from otoscope.cli_models import card, doctor, methods, models
 from otoscope.console import Group, print_json, print_result, stop_cleanly
-from otoscope.options import BATCH, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
+from otoscope.options import BATCH, CALLS, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
 
 if TYPE_CHECKING:
     from otoscope.adapters.model import Model
 
 
 FEW = 12  # classes, which are all printed
+DEMONSTRATED = ("lime", "occlusion", "gradcam", "two_level")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,7 +37,7 @@ def main() -> None:
     stop_cleanly()
 
 
-for command in (models, methods, doctor, card, train, benchmark, timeline, match):
+for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate):
     main.add_command(command)
 
 
@@ -44,16 +47,16 @@ for command in (models, methods, doctor, card, train, benchmark, timeline, match
 )
 @options(SEED, FORCE, JSON)
 def demo(out: Path, seed: int, force: bool, as_json: bool) -> None:
-    """Explain the shipped recording with the shipped model, by all methods.
+    """Explain the shipped recording with the shipped model, by the four methods that differ most.
 
     \b
     Example: otoscope demo --out /tmp/demo
     """
-    from otoscope.explainers.methods import Settings, all_methods
+    from otoscope.explainers.methods import Settings
     from otoscope.mer_models.shipped import demo_recording
     from otoscope.runs import Run
 
-    run = Run([demo_recording()], "harmonics", list(all_methods()), ["top"], Settings(), out, seed=seed, force=force)
+    run = Run([demo_recording()], "harmonics", DEMONSTRATED, ["top"], Settings(), out, seed=seed, force=force)
     _carry_out(run, as_json)
 
 
@@ -113,31 +116,49 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     click.option(
         "--duration", type=click.FloatRange(min=0.05), help="Length of the span in seconds. [10, or the window]"
     ),
-    click.option("--parts", help="How the sound is taken apart: superpixels, grid, harmonic, hpss, … (see methods)."),
-    click.option("--n-parts", type=click.IntRange(min=1), help="Most parts to make. [64]"),
+    click.option("--parts", help="How the sound is taken apart: superpixels, grid, events, pitch, … (see methods)."),
+    click.option("--n-parts", type=click.IntRange(min=1), help="Most parts to make. [64; shapley: 10]"),
+    click.option(
+        "--stems", multiple=True, metavar="FILE", help="A stem of the one FILE, for --parts stems; repeatable."
+    ),
     click.option("--off", type=click.Choice(["silence", "mean", "noise"]), help="What a part switched off becomes."),
     click.option("--scale", type=click.Choice(["log_odds", "score"]), help="Scale of the weights. [log_odds]"),
     click.option(
         "--clip", type=click.FloatRange(0, 0.4, min_open=True), help="Clip probabilities; 8-bit models: 0.002."
     ),
     click.option(
-        "--calls", type=click.IntRange(min=1), help="lime, two_level: recordings to ask about, 4 or more a part."
+        "--zoom",
+        type=click.IntRange(0, 8),
+        help="lime: how often to cut the strongest parts finer. [2; named parts: 0]",
     ),
+    CALLS,
     click.option(
         "--neighbourhood", type=click.Choice(["design", "random", "exhaustive"]), help="lime: which ones. [design]"
     ),
-    click.option("--domain", type=click.Choice(["stft", "bands"]), help="lime: cut the STFT or the model's own bands."),
-    click.option("--render", type=click.Choice(["mask", "pinv", "nnls"]), help="lime: how bands become sound again."),
-    click.option("--route", type=click.Choice(["auto", "waveform", "bands"]), help="lime: how scores are had. [auto]"),
+    click.option(
+        "--domain", type=click.Choice(["stft", "bands"]), help="Cut the STFT or the model's own bands. [stft]"
+    ),
+    click.option("--render", type=click.Choice(["mask", "pinv", "nnls"]), help="How bands become sound again. [mask]"),
+    click.option("--route", type=click.Choice(["auto", "waveform", "bands"]), help="How scores are had. [auto]"),
     click.option("--combs", type=click.Choice(["overlapping", "disjoint"]), help="occlusion: kind of harmonic parts."),
     click.option("--notes", help="occlusion: single notes instead of pitch classes, e.g. A4,C5."),
     click.option("--half-width", type=click.FloatRange(0, min_open=True), help="occlusion: half-width in cents. [50]"),
     click.option("--n-harmonics", type=click.IntRange(min=1), help="occlusion: partials per note. [8]"),
     click.option("--octaves", type=click.IntRange(0, 10), nargs=2, help="occlusion: first and last octave. [1 8]"),
-    click.option("--layer", help="gradcam: name of the layer. [the model's own choice]"),
+    click.option("--layer", help="gradcam, guided_gradcam: name of the layer. [the model's own choice]"),
+    click.option("--n-steps", type=click.IntRange(1, 4096), help="integrated_gradients: steps of the path. [32]"),
+    click.option("--n-draws", type=click.IntRange(1, 4096), help="smoothgrad: noisy copies to average over. [16]"),
+    click.option(
+        "--noise", type=click.FloatRange(1e-6, 10), help="smoothgrad: spread of each cell's gain around 1. [0.15]"
+    ),
     click.option("--corpus", type=click.Path(path_type=Path), help="two_level: folder with recordings to fit it to."),
     click.option("--midlevel", help="two_level: mid-level model, by name, card or folder. [midlevel]"),
     click.option("--feature", help="two_level: feature to drill into. [that with the largest effect]"),
+    click.option(
+        "--gates",
+        type=click.Choice(["none", "quick", "full"]),
+        help="How far to check it; full repeats it on a randomised model, another seed, … [quick]",
+    ),
     click.option("--equal-loudness", is_flag=True, help="Write evidence and everything else as loud as the original."),
     DEVICE,
     BATCH,

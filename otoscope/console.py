@@ -81,6 +81,11 @@ def print_result(result: dict[str, Any]) -> None:
         fit = {"R²": "r2", "share of interactions": "interactions"}
         told = [f"{name} {result['fidelity'][key]:.2f}" for name, key in fit.items() if result["fidelity"].get(key)]
         click.echo(f"  fit         {', '.join(told)}")
+    if result["verdict"] is not None:
+        click.echo(f"  verdict     {result['verdict']['word']}: {result['verdict']['reasons'][0]}")
+    cost = f"{result['n_calls']:,} calls, {result['seconds']:.1f} s"
+    memory = "" if result["memory"] is None else f", at most {result['memory'] / 1e9:.1f} GB of memory"
+    click.echo(f"  cost        {cost}{memory}")
     for note in result["notes"]:
         click.echo(f"  note        {note}")
 

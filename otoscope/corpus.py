@@ -114,10 +114,10 @@ def find_corpus(folder: str | Path, *, seconds: float = SPAN_SECONDS) -> Corpus:
     folder = Path(folder)
     if not folder.is_dir():
         raise OtoscopeError(f"{folder}: no such folder; name one that holds recordings")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    found = recordings_below(folder)
     durations: dict[Path, float] = {}
     unread = []
-    for path in sorted(path for path in found if not path.name.startswith(".")):
+    for path in found:
         try:
             with opened(path) as file:
                 durations[path] = file.frames / file.samplerate
@@ -129,6 +129,12 @@ def find_corpus(folder: str | Path, *, seconds: float = SPAN_SECONDS) -> Corpus:
     if corpus.n_spans < MIN_SPANS:
         raise too_few(corpus, corpus.n_spans, unread)
     return corpus
+
+
+def recordings_below(folder: Path) -> list[Path]:
+    """Find the recordings below a folder, in order of name; hidden files are left out."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _places(duration: float, seconds: float, most: int) -> tuple[float, ...]:

@@ -32,6 +32,23 @@ FORCE = click.option("--force", is_flag=True, help="Replace results that exist."
 RESUME = click.option("--resume", is_flag=True, help="Keep results that exist and make the others.")
 
 
+class Calls(click.ParamType):
+    """A number of calls, or ``auto``."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the number."""
+        return value if value == "auto" else click.IntRange(min=1).convert(value, param, ctx)
+
+
+CALLS = click.option(
+    "--calls",
+    type=Calls(),
+    help="Recordings to ask about, 4 or more a part; auto: until the strongest are settled. [2048; two_level: 512]",
+)
+
+
 def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     """Stack decorators in the order in which they are to be listed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from otoscope.corpus import find_corpus
 from otoscope.explainers.effects import TwoLevel, find_feature
 from otoscope.explainers.explain import asked, explain
 from otoscope.explainers.makers import find_maker
-from otoscope.explainers.methods import Settings, all_methods, changed, find_method, refuse_black_box
+from otoscope.explainers.methods import Settings, all_methods, changed, find_method, refuse_black_box, settings_for
 from otoscope.explainers.report import find_results, summary, write_report
+from otoscope.explainers.stems import load_stems
 from otoscope.explainers.store import read_document, result_folder, save, to_document
 from otoscope.explainers.targets import resolve_target
 from otoscope.fit_effects import fit_two_level
 
 MIDLEVEL = "midlevel"
+
+Finished = dict[tuple[Any, ...], tuple[Path, dict[str, Any]]]  # what is asked: folder and document of the answer
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ def check(run: Run) -> None:
     check_out(run.out, keep=not (run.force or run.resume))
     for file in run.files:
         load_audio(file)
+    if run.settings.stems:
+        _check_stems(run)
+
+
+def _check_stems(run: Run) -> None:
+    if len(run.files) != 1:
+        raise OtoscopeError(f"--stems are those of one recording, got {len(run.files)}; explain one at a time")
+    load_stems(run.settings.stems, load_audio(run.files[0]))
 
 
 def _check_corpus(run: Run, *, two_level: bool) -> None:
@@ -167,25 +178,19 @@ def carry_out(
     two_level = _two_level(run, model, load)
     clear(run.out)
     results, failed = [], []
-    done = _done(run) if run.resume else {}
+    done = finished(run.out) if run.resume else {}
     report = None
     try:
         for file in run.files:
             try:
                 for method in run.methods:
                     given = two_level if find_method(method).needs_two_level else None
-                    results += [_one(run, model, given, file, method, target, done) for target in run.targets]
+                    results += [explain_one(run, model, given, file, method, target, done) for target in run.targets]
             except OtoscopeError as error:
                 failed.append({"file": str(file), "error": str(error).removeprefix(f"{file.name}: ")})
     finally:  # also where the run is interrupted: what is finished is worth looking at
         report = write_report(run.out) if find_results(run.out) else None
     return results, failed, report
-
-
-def _settings_for(settings: Settings, method: str) -> Settings:
-    """Keep of the settings those that this method uses."""
-    default, uses = Settings(), find_method(method).uses
-    return replace(settings, **{f.name: getattr(default, f.name) for f in fields(Settings) if f.name not in uses})
 
 
 def _identity(document: dict[str, Any]) -> tuple[Any, ...]:
@@ -196,32 +201,34 @@ def _identity(document: dict[str, Any]) -> tuple[Any, ...]:
     return sha, fingerprint, document["method"], document["seed"], str(sorted(settings.items()))
 
 
-def _done(run: Run) -> dict[tuple[Any, ...], dict[str, Any]]:
-    documents = [read_document(folder) for folder in find_results(run.out)]
-    return {_identity(document): document for document in documents}
+def finished(out: Path) -> Finished:
+    """List the results below an output folder by what they answer."""
+    results = [(folder, read_document(folder)) for folder in find_results(out)]
+    return {_identity(document): (folder, document) for folder, document in results}
 
 
-def _one(
+def explain_one(
     run: Run,
     model: Model,
     two_level: TwoLevel | None,
     file: Path,
     method: str,
     target: str,
-    done: dict[tuple[Any, ...], dict[str, Any]],
+    done: Finished,
 ) -> dict[str, Any]:
+    """Explain one file by one method, unless that is done already; give its summary, with the folder."""
     audio = load_audio(file)
-    settings = _settings_for(run.settings, method)
+    settings = settings_for(run.settings, method)
     question = {
         "audio": {"sha256": audio.sha256},
         "model": {"fingerprint": model.fingerprint},
         "method": method,
         "seed": run.seed,
-        "settings": {**asdict(settings), **asked(target, run.start, run.duration, two_level)},
+        "settings": {**asdict(settings), **asked(target, run.start, run.duration, two_level, settings.stems)},
         "gains": {"evidence": 0.0 if run.equal_loudness else 1.0},
     }
     if done and (kept := done.get(_identity(question))) is not None:
-        return summary(kept)
+        return {**summary(kept[1]), "folder": str(kept[0])}
     with bar(f"{audio.name} {method}") as progress:
         explanation = explain(
             model,

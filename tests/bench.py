@@ -37,14 +37,14 @@ from otoscope.adapters.audio import Audio, load_audio
 from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.explain import parts_stft
-from otoscope.explainers.makers import MAKERS, make_parts
+from otoscope.explainers.makers import make_parts
 from otoscope.explainers.neighbourhoods import make_masks
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import bands_scorer, score_masks, waveform_scorer
 from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import on_scale, resolve_target
 from tests import planted
-from tests.builders import DATA
+from tests.builders import DATA, SELF_MADE
 
 MODEL = "harmonics-1"  # whose figures are published
 SECONDS = 6.0
@@ -271,7 +271,7 @@ def routes() -> None:
     model = shipped()
     print("\n## Bands against waveform, all recordings\n")
     print("| parts | off | largest difference in score | lowest rank correlation |\n|---|---|---|---|")
-    for maker, off in itertools.product(MAKERS, OFFS):
+    for maker, off in itertools.product(SELF_MADE, OFFS):
         figures = [compare_routes(model, excerpt(path, model), maker=maker, off=off) for path in recordings()]
         print(f"| {maker} | {off} | {max(f[0] for f in figures):.4f} | {min(f[1] for f in figures):.4f} |", flush=True)
 

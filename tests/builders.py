@@ -19,13 +19,15 @@ from otoscope.adapters.model import Output
 from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
 from otoscope.adapters.windows import Windowed
-from otoscope.explainers.makers import undivided
+from otoscope.explainers.makers import MAKERS, STFT_ONLY, undivided
 from otoscope.explainers.methods import Request, Settings
 from otoscope.explainers.targets import Target
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
+SELF_MADE = tuple(name for name in MAKERS if name != "stems")  # part makers that need nothing but the recording
+WAYS = [(maker, "stft") for maker in SELF_MADE] + [(maker, "bands") for maker in SELF_MADE if maker not in STFT_ONLY]
 RATE = 8000
 DATA = Path(os.environ.get("OTOSCOPE_DATA", Path(__file__).parents[2] / "shared" / "data"))  # real recordings
 

@@ -22,18 +22,17 @@ from otoscope.adapters.frontend import FrontEnd
 from otoscope.adapters.hearing import Hearing
 from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.spectra import Stft
-from otoscope.explainers import grid
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation, Outcome, lay_cells, spread
-from otoscope.explainers.methods import Settings
+from otoscope.explainers.localisation import Box as Box  # for other tests too
+from otoscope.explainers.localisation import mass_inside, region_of
+from otoscope.explainers.methods import Settings, find_method
 from otoscope.explainers.parts import Parts
 from tests.builders import Floats, Function, music, noise, sigmoid, tone
 
 RATE = 22050
 SECONDS = 4.0
 N_FFT = 2048
-
-Box = tuple[float, float, float, float]  # start, end in seconds, low, high in hertz
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,13 @@ class Cause:
         )
 
 
-def energy_in(waveforms: npt.NDArray[np.float32], boxes: Sequence[Box]) -> Floats:
+def energy_in(waveforms: npt.NDArray[np.float32], boxes: Sequence[Box], *, rate: int = RATE) -> Floats:
     """Mean power within boxes of seconds × hertz, (n,); boxes of the same seconds share one transform."""
     total = np.zeros(len(waveforms))
     for start, end in sorted({box[:2] for box in boxes}):
-        cut = waveforms[:, round(start * RATE) : round(end * RATE)]
+        cut = waveforms[:, round(start * rate) : round(end * rate)]
         power = np.abs(fft.rfft(cut, axis=1)) ** 2  # (n, n_bins)
-        frequencies = np.arange(power.shape[1]) * RATE / cut.shape[1]
+        frequencies = np.arange(power.shape[1]) * rate / cut.shape[1]
         for low, high in (box[2:] for box in boxes if box[:2] == (start, end)):
             inside = (frequencies >= low) & (frequencies < high)
             total += 2 * power[:, inside].sum(axis=1, dtype=np.float64) / cut.shape[1] ** 2
@@ -105,10 +104,12 @@ def energy_in(waveforms: npt.NDArray[np.float32], boxes: Sequence[Box]) -> Float
 class Listener(nn.Module):
     """Compressed bands → each cue's own bands and frames → pooling → convolution → ReLU in place → one logit."""
 
-    def __init__(self, front_end: FrontEnd, cues: Sequence[Sequence[Box]], sign: int) -> None:
+    def __init__(
+        self, front_end: FrontEnd, cues: Sequence[Sequence[Box]], sign: int, *, seconds: float = SECONDS
+    ) -> None:
         super().__init__()
-        edges = front_end.edges
-        times = front_end.stft.times(front_end.stft.n_frames(round(SECONDS * RATE)), RATE)
+        edges, rate = front_end.edges, front_end.rate
+        times = front_end.stft.times(front_end.stft.n_frames(round(seconds * rate)), rate)
         masks = np.zeros((len(cues), len(edges) - 1, len(times)), dtype=np.float32)
         for cue, boxes in enumerate(cues):
             for start, end, low, high in boxes:
@@ -121,29 +122,26 @@ class Listener(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.sign = sign
 
+    def levels(self, bands: torch.Tensor) -> torch.Tensor:
+        """Mean level of compressed bands (n, n_bands, n_frames) in each cue's own cells, (n, n_cues)."""
+        heard = self.relu(self.conv(self.pool(bands[:, None] * self.masks)))
+        level: torch.Tensor = heard.sum((-2, -1)) / self.masks.sum((-2, -1))
+        return level
+
     def forward(self, bands: torch.Tensor) -> torch.Tensor:
         """Score compressed bands (n, n_bands, n_frames)."""
-        heard = self.relu(self.conv(self.pool(bands[:, None] * self.masks)))
-        level = heard.sum((-2, -1)) / self.masks.sum((-2, -1))
+        level = self.levels(bands)
         return self.sign * torch.nn.functional.logsigmoid(4 * level - 2).sum(1, keepdim=True)
 
 
-def place(boxes: Sequence[Box]) -> npt.NDArray[np.bool_]:
+def place(boxes: Sequence[Box], *, rate: int = RATE, seconds: float = SECONDS) -> npt.NDArray[np.bool_]:
     """Cells of the common grid that lie in the boxes, widened by half a frame and two bins."""
-    edges, columns = grid.band_edges(), grid.column_edges(SECONDS)
-    middles = (columns[1:] + columns[:-1]) / 2
-    inside = np.zeros((grid.N_BANDS, len(middles)), dtype=bool)
-    for start, end, low, high in boxes:
-        margin, width = N_FFT / 2 / RATE, 2 * RATE / N_FFT
-        bands = (edges[1:] > low - width) & (edges[:-1] < high + width)
-        inside |= np.outer(bands, (middles > start - margin) & (middles < end + margin))
-    return inside
+    return region_of(boxes, seconds, seconds_margin=N_FFT / 2 / rate, hertz_margin=2 * rate / N_FFT)
 
 
 def share(attribution: Floats, cause: Cause) -> float:
     """Share of the mass of the cue's sign that lies on the cue."""
-    mass = np.maximum(0, cause.sign * attribution)
-    return float(mass[place([box for cue in cause.cues for box in cue])].sum() / max(1e-12, mass.sum()))
+    return mass_inside(attribution, place([box for cue in cause.cues for box in cue]), sign=cause.sign)
 
 
 def energy_share(parts: Parts, cause: Cause) -> float:
@@ -161,7 +159,7 @@ def shuffled(explanation: Explanation, seed: int) -> Floats:
 def explained(cause: Cause, method: str, settings: dict[str, Any], *, calls: int = 512, seed: int = 0) -> Explanation:
     """Explain a cause."""
     own = {"calls": calls} | settings if method == "lime" else settings
-    model: Any = cause.network() if method == "gradcam" else cause.model()
+    model: Any = cause.network() if find_method(method).white_box else cause.model()
     return explain(model, cause.audio, method=method, target="yes", settings=Settings(**own), seed=seed)
 
 

@@ -13,18 +13,40 @@ from otoscope.adapters.wrap import wrap
 from otoscope.explainers import grid
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation, Outcome, choose_evidence, spread
-from otoscope.explainers.makers import MAKERS, make_parts
+from otoscope.explainers.makers import make_parts
 from otoscope.explainers.methods import Settings, all_methods
 from tests import reference
-from tests.builders import RATE, SOUNDS, Function, TinyImageNet, front_end, loudness, music, noise, tone, torch_model
+from tests.builders import (
+    RATE,
+    SELF_MADE,
+    SOUNDS,
+    Function,
+    TinyImageNet,
+    front_end,
+    loudness,
+    music,
+    noise,
+    tone,
+    torch_model,
+)
 
 SAMPLES = music(seconds=1.5)
 METHODS = sorted(name for name, entry in all_methods().items() if not entry.needs_two_level)  # test_two_level
 FAST: dict[str, dict[str, Any]] = {
     "lime": {"calls": 64, "n_parts": 12},
     "occlusion": {"parts": "grid", "n_parts": 9},
+    "ablation": {"n_parts": 12},
     "gradcam": {"n_parts": 12},
+    "saliency": {"n_parts": 12},
+    "smoothgrad": {"n_parts": 12, "n_draws": 4},
+    "integrated_gradients": {"n_parts": 12},
+    "guided_gradcam": {"n_parts": 12},
+    "kernelshap": {"calls": 64, "n_parts": 12},
+    "shapley": {"n_parts": 6},
+    "rise": {"calls": 64, "n_parts": 9},
 }
+
+RELATIVE = ("gradcam", "saliency", "smoothgrad", "guided_gradcam")
 
 
 def models() -> dict[str, Any]:
@@ -53,7 +75,7 @@ def explained(model: Any, method: str = "lime", samples: Any = SAMPLES, **settin
 @pytest.mark.parametrize("name", models())
 def test_every_method_explains_every_kind_of_model(name: str, method: str) -> None:
     model = models()[name]
-    if method == "gradcam" and name == "callable":
+    if all_methods()[method].white_box and name == "callable":
         with pytest.raises(OtoscopeError, match="offers no gradients"):
             explained(model, method)
         return
@@ -75,9 +97,10 @@ def test_every_method_explains_every_kind_of_model(name: str, method: str) -> No
     assert got.span.duration == pytest.approx(1.5, abs=1e-3)
     assert got.heard.sum() == (grid.band_centres() < model.rate / 2).sum()
     assert not got.map[~got.heard][1:].any()  # the band that holds Nyquist may be half heard
-    assert got.units == {"gradcam": "relative"}.get(method, "score" if name == "regression" else "log-odds")
-    assert (got.gap is None) == (method == "gradcam")
-    assert (got.se is not None) == (method == "lime")
+    own = "score" if name == "regression" else "log-odds"
+    assert got.units == ("relative" if method in RELATIVE else own)
+    assert (got.gap is None) == (method in RELATIVE)
+    assert (got.se is not None) == (method in ("lime", "kernelshap", "rise"))
     assert got.n_calls > 4
     assert got.seconds > 0
     assert got.audio_sha256 == Audio(SAMPLES, RATE).sha256
@@ -279,8 +302,29 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("occlusion", {"parts": None, "n_parts": 64, "notes": ("A3", "A4")}),
     ("occlusion", {"off": "mean"}),
     ("occlusion", {"scale": "score"}),
+    ("ablation", {"parts": "grid"}),
+    ("ablation", {"domain": "bands"}),
+    ("ablation", {"route": "bands"}),
+    ("kernelshap", {"calls": 128}),
+    ("kernelshap", {"domain": "bands"}),
+    ("kernelshap", {"route": "waveform"}),
+    ("shapley", {"n_parts": 4}),
+    ("shapley", {"domain": "bands"}),
+    ("shapley", {"route": "waveform"}),
+    ("rise", {"calls": 128}),
+    ("rise", {"parts": "superpixels"}),
+    ("rise", {"domain": "bands"}),
+    ("rise", {"route": "waveform"}),
     ("gradcam", {"parts": "grid"}),
     ("gradcam", {"n_parts": 5}),
+    ("saliency", {"off": "mean"}),
+    ("saliency", {"scale": "score"}),
+    ("smoothgrad", {"n_draws": 5}),
+    ("smoothgrad", {"noise": 0.3}),
+    ("integrated_gradients", {"n_steps": 5}),
+    ("integrated_gradients", {"off": "noise"}),
+    ("integrated_gradients", {"scale": "score"}),
+    ("guided_gradcam", {"off": "mean"}),
 ]
 
 
@@ -363,7 +407,7 @@ def test_clipped_probabilities_are_said() -> None:
     assert "100% of the scores were clipped before the logarithm" in got.notes
 
 
-@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("maker", SELF_MADE)
 def test_lime_explains_with_every_part_maker(maker: str) -> None:
     got = explained(torch_model(), parts=maker, n_parts=16)
     assert got.route == "bands"

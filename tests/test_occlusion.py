@@ -4,13 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pitch import PITCH_CLASSES, note_frequency
 from otoscope.explainers.methods import Settings
-from otoscope.explainers.occlusion import occlusion, occlusion_parts
+from otoscope.explainers.occlusion import ablation, occlusion, occlusion_parts
 from tests import reference
-from tests.builders import Function, music, request, sigmoid, tone
+from tests.builders import Function, music, request, sigmoid, tone, torch_model
+from tests.planted import CAUSES, energy_share, explained, share
 
 RATE = 8000
 SAMPLES = music(seconds=1.0)
@@ -133,3 +135,59 @@ def test_impossible_occlusions_are_refused(settings: Settings, reason: str) -> N
 def test_a_setting_that_would_reach_nothing_is_refused(settings: Settings, words: str) -> None:
     with pytest.raises(OtoscopeError, match=words):
         occlusion_parts(request(MODEL, SAMPLES, settings=settings))
+
+
+@pytest.mark.parametrize("parts", ["superpixels", "grid", "harmonic", "hpss"])
+def test_ablation_is_captums_on_the_masks(parts: str) -> None:
+    from captum.attr import FeatureAblation
+
+    one = request(MODEL, SAMPLES, settings=Settings(parts=parts, n_parts=16), index=1)
+    got = ablation(one)
+    k = got.parts.k
+    captum = FeatureAblation(lambda z: torch.from_numpy(one.value(score(got.parts.compose(z.numpy())))))
+    expected = captum.attribute(torch.ones(1, k), baselines=torch.zeros(1, k)).numpy()[0]
+    np.testing.assert_allclose(got.weights, expected, atol=1e-5 * np.abs(expected).max())
+    assert got.groups is None
+    assert got.n_calls == k + 1
+
+
+def test_ablation_takes_superpixels_and_never_combs() -> None:
+    got = ablation(request(MODEL, SAMPLES))
+    expected = occlusion(request(MODEL, SAMPLES, settings=Settings(parts="superpixels")))
+    assert got.names == expected.names
+    np.testing.assert_array_equal(got.weights, expected.weights)
+    assert ablation(request(MODEL, SAMPLES, settings=Settings(parts="harmonic"))).names[:12] == PITCH_CLASSES
+
+
+def test_ablation_gives_the_same_by_both_routes() -> None:
+    waveform, bands = (
+        ablation(request(torch_model(), SAMPLES, settings=Settings(parts="grid", n_parts=36, route=route)))
+        for route in ("waveform", "bands")
+    )
+    assert (waveform.route, bands.route) == ("waveform", "bands")
+    np.testing.assert_allclose(bands.weights, waveform.weights, atol=0.02 * np.abs(waveform.weights).max())
+
+
+def test_an_additive_model_gives_each_part_its_own_effect() -> None:
+    template = np.random.default_rng(0).normal(size=len(SAMPLES))
+    model = Function(lambda x: np.asarray(x, dtype=np.float64) @ template[:, None], output="regression")
+    got = ablation(request(model, SAMPLES, settings=Settings(parts="grid", n_parts=16)))
+    expected = model.predict(got.parts.sounds)[:, 0]
+    np.testing.assert_allclose(got.weights, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("make", CAUSES)
+def test_ablation_finds_the_cause(make: Any, record_property: Any) -> None:
+    cause = make()
+    explanation = explained(cause, "ablation", cause.lime[0])
+    found, energy = share(explanation.map, cause), energy_share(explanation.parts, cause)
+    record_property("attribution", round(found, 3))
+    record_property("energy", round(energy, 3))
+    assert found >= 0.9
+    assert found > energy
+
+
+def test_clipped_answers_are_said() -> None:
+    got = ablation(request(Function(lambda x: np.ones((len(x), 1))), SAMPLES))
+    assert got.fidelity["clipped"] == 1
+    assert got.notes == ("100% of the scores were clipped before the logarithm",)

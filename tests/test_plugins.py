@@ -26,6 +26,7 @@ from otoscope import wrap
 from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.makers import cut, maker
 from otoscope.explainers.methods import Request, method
+from otoscope.explainers.stems import separated
 
 
 def loud(*, device, batch_size):
@@ -47,6 +48,12 @@ def halves(whole, n_parts):
     labels = np.zeros(whole.labels.shape, dtype=np.intp)
     labels[:, labels.shape[1] // 2 :] = 1
     return whole.with_(labels=labels, names=("before", "after"))
+
+
+@maker("toy_separator")
+def toy_separator(whole, n_parts):
+    loud = np.clip(whole.audio.samples, -0.05, 0.05)
+    return separated(whole, np.stack([loud, 0.5 * (whole.audio.samples - loud)]), ["quiet", "peaks"])
 '''
 POINTS = """
 [otoscope.models]
@@ -62,6 +69,7 @@ broken = noisy.missing:x
 
 [otoscope.parts]
 halves = noisy.plugin:halves
+toy_separator = noisy.plugin:toy_separator
 """
 CARD = """
 [model]
@@ -96,6 +104,7 @@ def noisy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
     METHODS.pop("coin", None)
     MAKERS.pop("halves", None)
+    MAKERS.pop("toy_separator", None)
 
 
 @pytest.mark.usefixtures("noisy")
@@ -121,6 +130,17 @@ def test_a_plug_in_is_used_by_its_names() -> None:
     explanation = otoscope.explain(otoscope.load_model("loud"), audio, method="coin", settings=Settings(parts="halves"))
     assert explanation.names == ("before", "after")
     assert set(np.abs(explanation.weights)) == {1.0}
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_separator_of_a_plug_in_makes_parts_of_its_sounds() -> None:
+    audio = otoscope.Audio(music(seconds=1.0), RATE)
+    chosen = Settings(parts="toy_separator", calls=16)
+    explanation = otoscope.explain(otoscope.load_model("loud"), audio, method="lime", settings=chosen)
+    assert explanation.names == ("quiet", "peaks", "remainder")
+    np.testing.assert_array_equal(explanation.parts.sounds[0], np.clip(audio.samples, -0.05, 0.05))
+    np.testing.assert_allclose(explanation.parts.sounds.sum(axis=0), audio.samples, atol=1e-5)
+    assert maker_summaries()["toy_separator"] == "explains by coin (noisy)"
 
 
 def test_a_card_of_a_plug_ins_kind_is_loaded(noisy: Path) -> None:

@@ -9,18 +9,16 @@ from scipy.stats import spearmanr
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.explainers import routes
-from otoscope.explainers.makers import MAKERS, cut
+from otoscope.explainers.makers import cut
 from otoscope.explainers.neighbourhoods import make_masks
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import bands_scorer, score_masks, waveform_scorer
 from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import Target, on_scale
 from tests import reference
-from tests.builders import RATE, Function, front_end, loudness, music, noise, request, torch_model
+from tests.builders import RATE, WAYS, Function, front_end, loudness, music, noise, request, torch_model
 
 SAMPLES = music(seconds=1.2)
-BANDS = [(maker, "bands") for maker in MAKERS if maker not in ("harmonic", "hpss")]
-WAYS = [(maker, "stft") for maker in MAKERS] + BANDS
 
 
 def asked(off: Any = "silence", *, domain: str = "stft", maker: str = "superpixels", **settings: Any) -> Any:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otoscope.explainers.neighbourhoods import make_masks
-from otoscope.explainers.surrogate import cosine_distances, fit
+from otoscope.explainers.neighbourhoods import block_size, make_masks
+from otoscope.explainers.surrogate import cosine_distances, fit, fit_halves, rank_correlation, same_top
 from tests import reference
 
 
@@ -139,3 +139,53 @@ def test_cosine_distances_are_sklearns() -> None:
     masks = make_masks("exhaustive", 6, 1, 0)
     expected = pairwise_distances(masks.astype(float), np.ones((1, 6)), metric="cosine").ravel()
     np.testing.assert_allclose(cosine_distances(masks), expected, atol=1e-12)
+
+
+def noisy(k: int = 20, calls: int = 256, *, seed: int = 0, noise: float = 0.5) -> tuple[Any, Any, Any]:
+    """Values of a linear function with errors of their own."""
+    rng = np.random.default_rng(seed)
+    masks = make_masks("design", k, calls, seed)
+    weights = np.random.default_rng(99).normal(size=k)
+    return masks, masks @ weights + rng.normal(scale=noise, size=len(masks)), weights
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    inside = []
+    for seed in range(60):
+        masks, values, weights = noisy(seed=seed)
+        interval = fit(masks, values, "design", seed=seed).interval
+        assert interval is not None
+        inside.append((interval[:, 0] <= weights) & (weights <= interval[:, 1]))
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_chance_of_the_same_top_is_that_of_fresh_errors() -> None:
+    fits = [fit(*noisy(seed=seed, noise=3.0)[:2], "design", seed=seed) for seed in range(40)]
+    pairs = [same_top(fits[i].weights, fits[j].weights) for i in range(40) for j in range(i)]
+    chances = [one.top_again for one in fits]
+    assert 0.2 < np.mean(pairs) < 0.95
+    assert np.mean([chance for chance in chances if chance is not None]) == pytest.approx(np.mean(pairs), abs=0.15)
+    sure = fit(*noisy(noise=1e-3)[:2], "design")
+    assert sure.top_again == 1.0
+
+
+def test_halves_are_fits_of_odd_and_of_even_blocks() -> None:
+    masks, values, _ = noisy(k=16, calls=4 * block_size(16))
+    halves = fit_halves(masks, values, "design")
+    assert halves is not None
+    n, size = len(masks) // 2, block_size(16) // 2
+    for which, got in enumerate(halves):
+        rows = [row for row in range(n) if row // size % 2 == which]
+        x = masks[rows] - 0.5
+        y = [(values[row] - values[row + n]) / 2 for row in rows]
+        np.testing.assert_allclose(got, np.linalg.lstsq(x, y, rcond=None)[0], atol=1e-9)
+    assert fit_halves(*noisy(k=4, calls=16)[:2], "design") is None
+    assert fit_halves(make_masks("exhaustive", 3, 8, 0), np.arange(8.0), "exhaustive") is None
+
+
+def test_four_of_the_five_strongest_make_the_same_top() -> None:
+    weights = np.array([9.0, -8.0, 7.0, 6.0, -5.0, 1.0, 0.0])
+    assert same_top(weights, np.array([9.0, -8.0, 7.0, 6.0, 0.0, 5.0, 1.0]))
+    assert not same_top(weights, np.array([9.0, -8.0, 7.0, 0.0, 0.1, 5.0, 6.0]))
+    assert same_top(weights[:3], weights[:3])
+    assert rank_correlation(weights, np.zeros(7)) is None

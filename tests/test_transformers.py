@@ -41,6 +41,9 @@ SETTINGS = {
     "lime": Settings(calls=128, n_parts=8),
     "occlusion": Settings(parts="grid", n_parts=6),
     "gradcam": Settings(n_parts=8),
+    "saliency": Settings(n_parts=8),
+    "smoothgrad": Settings(n_parts=8, n_draws=2),
+    "integrated_gradients": Settings(n_parts=8),
 }
 
 Models = Callable[..., TransformersModel]
