@@ -31,7 +31,8 @@ from otoscope.adapters.audio import Audio
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers import grid
 from otoscope.explainers.agreement import scaled
-from otoscope.explainers.explanation import Explanation, choose_evidence
+from otoscope.explainers.evidence import choose_evidence
+from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.makers import cut, undivided
 from otoscope.explainers.parts import Bools, Parts
 

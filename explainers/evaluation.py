@@ -82,8 +82,8 @@ def from_document(document: Mapping[str, Any]) -> Row:
     }
     verdict = document["verdict"]
     return Row(
-        **words,
-        **figures,
+        **words,  # type: ignore[arg-type]
+        **figures,  # type: ignore[arg-type]
         verdict=None if verdict is None else str(verdict),
         reasons=tuple(map(str, document["reasons"])),
         curves=None if curves is None else Curves(**{name: np.array(values) for name, values in curves.items()}),
@@ -241,7 +241,7 @@ def evaluate(
     refuse(methods, chosen, settings)
     heard = list(recordings)
     question = Question(target, start, duration, seed, "max_sensitivity" in chosen)
-    rows = []
+    rows: list[Row] = []
     for audio in heard:
         for method in methods:
             progress(len(rows), len(heard) * len(methods))

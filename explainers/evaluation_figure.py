@@ -46,7 +46,8 @@ def draw(path: Path, document: Mapping[str, Any], rows: Sequence[Row]) -> None:
         fontsize=11,
     )
     places = [place for place, height in enumerate(heights) if height]
-    parts = np.atleast_1d(figure.subfigures(len(places), 1, height_ratios=[heights[place] for place in places]))
+    ratios = [heights[place] for place in places]
+    parts = figure.subfigures(len(places), 1, squeeze=False, height_ratios=ratios)[:, 0]
     for place, part in zip(places, parts, strict=True):
         if place == 0:
             _curves(part, curved, rows, " and ".join(document["units"]), document["seed"])

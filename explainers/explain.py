@@ -24,15 +24,8 @@ from otoscope.adapters.spectra import Stft, to_sound, unfilter
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.budget import peak_memory
 from otoscope.explainers.effects import TwoLevel
-from otoscope.explainers.explanation import (
-    Explanation,
-    Outcome,
-    RoundTrip,
-    Score,
-    choose_evidence,
-    evidence_parts,
-    spread,
-)
+from otoscope.explainers.evidence import choose_evidence, evidence_parts
+from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip, Score, spread
 from otoscope.explainers.gates import open_gates
 from otoscope.explainers.makers import undivided
 from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed, find_method

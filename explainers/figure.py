@@ -13,7 +13,8 @@ import numpy as np
 
 from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
-from otoscope.explainers.explanation import Explanation, members
+from otoscope.explainers.evidence import members
+from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.level_one import is_level_one
 from otoscope.explainers.parts import Bools, Parts
 from otoscope.explainers.targets import Floats

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -36,11 +36,13 @@ from otoscope.adapters.model import capability
 from otoscope.adapters.resampling import resampled
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.curves import Curves
-from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip, evidence_parts, members
+from otoscope.explainers.evidence import evidence_parts, members
+from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip
 from otoscope.explainers.faithfulness import curve_masks, ranking
 from otoscope.explainers.methods import CALLS, Method, Request
 from otoscope.explainers.neighbourhoods import Masks
 from otoscope.explainers.parts import Bools, Off
+from otoscope.explainers.routes import Route
 from otoscope.explainers.surrogate import rank_correlation
 from otoscope.explainers.targets import Floats
 
@@ -208,10 +210,10 @@ def _repeats(request: Request, entry: Method, outcome: Outcome) -> Iterator[tupl
         yield "seed", replace(request, seed=(request.seed + 1) % 2**32)
     for off in get_args(Off):
         if off != settings.off:
-            parts = [one and one.with_(off=off) for one in (request.whole, request.given)]
-            other = replace(request, whole=parts[0], given=parts[1], settings=replace(settings, off=off))
-            yield "off_values", other
+            given = None if request.given is None else request.given.with_(off=off)
+            whole, changed = request.whole.with_(off=off), replace(settings, off=off)
+            yield "off_values", replace(request, whole=whole, given=given, settings=changed)
     if "route" in entry.uses and capability(inner, "spectrogram") is not None and not entry.needs_two_level:
-        other: Any = "waveform" if outcome.route == "bands" else "bands"
-        if other == "waveform" or inner.spectrogram.front_end.exponent == 2:  # type: ignore[attr-defined]
+        other: Route = "waveform" if outcome.route == "bands" else "bands"
+        if capability(inner, "spectrogram").front_end.exponent == 2:
             yield "routes", replace(request, settings=replace(settings, route=other))

@@ -3,17 +3,17 @@
 What the functions of `otoscope.explainers.faithfulness` are given here, and what none of them says:
 
 ==============================  ========================================================================================
-deletion, insertion             areas on the *explained scale* (log-odds for probabilities), from the curves of the
-                                gates, in the order of the weights; a recording's value does not depend on others
+deletion, insertion             areas on the *explained scale* (log-odds for probabilities), from the gates'
+                                curves, in the order of the weights; a recording's value does not depend on others
 gain                            insertion − deletion
 gain_over_energy, …_random      gain − the gain of the same parts ordered by energy, or by chance (the mean)
 comprehensiveness, sufficiency  on the score: a probability, a value, or a contrast's difference
-AI, AD, AG, FF, Fid-In          of one class of a classifier, on probabilities, after one softmax or sigmoid; evidence is
-                                the sound that is written as such; None for a regression or a contrast
+AI, AD, AG, FF, Fid-In          of one class of a classifier, on probabilities, after one softmax or sigmoid; evidence
+                                is the sound that is written as such; None for a regression or a contrast
 SPS, COMP                       of the map on the common grid, in the bands that the model hears, *rectified*: L-MAC's
                                 mask holds what speaks for the class, and so does the positive side of a signed map
-infidelity                      over the calls behind the weights, scaled by β, in squared units of the scale; so it tells
-                                methods apart that ask alike. None without such calls, or where they are no more than
+infidelity                      over the calls behind the weights, scaled by β, in squared units of the scale; so it
+                                tells methods apart that ask alike. None without such calls, or where they are no more than
                                 the weights, which then fit them whatever the model says
 top_3 … top_11                  top-k fidelity, by as many further calls
 max_sensitivity                 only on request: largest relative change of the *map* (parts may change) in `DRAWS`
@@ -37,7 +37,8 @@ from otoscope.adapters.windows import Windowed
 from otoscope.explainers import faithfulness as f
 from otoscope.explainers.curves import Curves
 from otoscope.explainers.evaluation_columns import COLUMNS, KS, RANKINGS
-from otoscope.explainers.explanation import Explanation, evidence_parts
+from otoscope.explainers.evidence import evidence_parts
+from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.gates import Figures, own_calls, weights_on
 from otoscope.explainers.targets import Floats, on_scale
 
@@ -57,8 +58,8 @@ def measure(e: Explanation, model: Model) -> Figures:
     Returns
     -------
     dict
-        By the names of `COLUMNS`; None where a metric does not fit. Deletion, insertion and gain of the orders by energy
-        and by chance are called ``deletion.energy`` and so on.
+        By the names of `COLUMNS`; None where a metric does not fit. Deletion, insertion and gain of the orders by
+        energy and by chance are called ``deletion.energy`` and so on.
     """
     return {
         **dict.fromkeys(COLUMNS),
@@ -104,7 +105,7 @@ def _of_evidence(e: Explanation) -> Figures:
 
 
 def _rectified(e: Explanation) -> Floats:
-    """What speaks for the target, in the bands that the model hears."""
+    """Keep what speaks for the target, in the bands that the model hears."""
     return np.asarray(e.map[e.heard].clip(min=0))
 
 

@@ -42,8 +42,8 @@ class Settings:
     n_parts : int
         Most parts to make; for exact Shapley values 10 where left as it is.
     zoom : int, optional
-        How often LIME cuts its strongest parts finer and looks again; twice where None, as far as the calls suffice, and
-        never for parts asked for by name.
+        How often LIME cuts its strongest parts finer and looks again; twice where None, as far as the calls suffice,
+        and never for parts asked for by name.
     stems : tuple of str
         Files with the recording's stems, for the part maker ``stems``.
     off : {"silence", "mean", "noise"}

@@ -14,7 +14,8 @@ import numpy as np
 
 from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.explainers.combs import comb_parts
-from otoscope.explainers.explanation import Outcome, members
+from otoscope.explainers.evidence import members
+from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.lime import lime_parts
 from otoscope.explainers.makers import cut
 from otoscope.explainers.methods import Request, Settings, changed, method

@@ -1,10 +1,10 @@
 """Zooming in: as many parts where the model listens as its attention there deserves.
 
-Segments follow what sounds, not what a model hears: one that holds a cue may hold ten times as much that means nothing to
-the model, and then says little of where the cue lies. So LIME looks first with parts of its maker, cuts each part into
-as many pieces as its share of Σ|w| deserves (a part with half of it: half of all pieces), lets the weakest ones merge
-into one rest, and looks again; only the last look, with calls of its own, is the explanation. Where the attribution is
-spread evenly, nothing is cut.
+Segments follow what sounds, not what a model hears: one that holds a cue may hold ten times as much that means nothing
+to the model, and then says little of where the cue lies. So LIME looks first with parts of its maker, cuts each part
+into as many pieces as its share of Σ|w| deserves (a part with half of it: half of all pieces), lets the weakest ones
+merge into one rest, and looks again; only the last look, with calls of its own, is the explanation. Where the
+attribution is spread evenly, nothing is cut.
 
 A part is cut by k-means over seconds, octaves and level, so its pieces hang together in time and pitch and part what is
 loud from what is faint. The first looks take the same calls whatever the seed, so that the parts do not depend on it.
@@ -16,10 +16,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from otoscope.adapters.spectra import Float32
 from otoscope.explainers.makers import DYNAMIC_RANGE, ROWS_PER_OCTAVE, from_rows, picture, rows
 from otoscope.explainers.methods import CALLS, Request
 from otoscope.explainers.neighbourhoods import block_size, make_masks
-from otoscope.explainers.parts import Labels, Parts
+from otoscope.explainers.parts import Bools, Labels, Parts
 from otoscope.explainers.routes import open_route
 from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import Floats
@@ -47,7 +48,7 @@ def zoom_in(request: Request, parts: Parts) -> tuple[Parts, int, int | None]:
     rounds = _rounds(request, parts, calls)
     spent = 0
     first = replace(request, seed=0)
-    each = _calls_of_a_look(parts, calls, rounds)
+    each = _calls_of_a_look(settings.n_parts, calls, rounds)
     for _ in range(rounds):
         masks = make_masks("design", parts.k, each, 0)
         way = open_route(request.model, parts, masks, route=settings.route, batch_size=request.batch_size)
@@ -60,12 +61,12 @@ def zoom_in(request: Request, parts: Parts) -> tuple[Parts, int, int | None]:
     return parts, spent, None if calls is None else calls - rounds * each
 
 
-def _calls_of_a_look(parts: Parts, calls: int | None, rounds: int) -> int:
-    """Give the first looks half of the budget, in whole blocks."""
+def _calls_of_a_look(n_parts: int, calls: int | None, rounds: int) -> int:
+    """Give the first looks half of the budget, in whole blocks for as many parts as there may be after a cut."""
     if not rounds:
         return 0
-    size = block_size(parts.k)
-    return 2 * PER_PART * parts.k if calls is None else max(size, calls // (2 * rounds) // size * size)
+    size = block_size(n_parts)
+    return 2 * PER_PART * n_parts if calls is None else max(size, calls // (2 * rounds) // size * size)
 
 
 def _rounds(request: Request, parts: Parts, calls: int | None) -> int:
@@ -77,7 +78,13 @@ def _rounds(request: Request, parts: Parts, calls: int | None) -> int:
     most = ROUNDS if wanted is None else wanted
     if calls is None:
         return most
-    return min(most, calls // (ENOUGH * parts.k))
+    n_parts = request.settings.n_parts
+    fitting_rounds = [
+        rounds
+        for rounds in range(1, most + 1)
+        if calls - rounds * _calls_of_a_look(n_parts, calls, rounds) >= PER_PART * n_parts
+    ]
+    return max(fitting_rounds, default=0)
 
 
 def cut_by_weight(parts: Parts, weights: Floats, se: Floats | None, n_parts: int) -> Parts:
@@ -114,7 +121,7 @@ def cut_by_weight(parts: Parts, weights: Floats, se: Floats | None, n_parts: int
     return from_rows(parts, finer, "part")
 
 
-def _pieces(image: Floats, inside: np.ndarray, n: int, parts: Parts) -> Labels:
+def _pieces(image: Float32, inside: Bools, n: int, parts: Parts) -> Labels:
     """Cut the marked cells into pieces 0 … n − 1."""
     from sklearn.cluster import KMeans
 

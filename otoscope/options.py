@@ -32,7 +32,7 @@ FORCE = click.option("--force", is_flag=True, help="Replace results that exist."
 RESUME = click.option("--resume", is_flag=True, help="Keep results that exist and make the others.")
 
 
-class Calls(click.ParamType):
+class Calls(click.ParamType):  # type: ignore[type-arg]
     """A number of calls, or ``auto``."""
 
     name = "integer|auto"

@@ -64,7 +64,9 @@ SKIPPED = ("two_level",)  # it needs a second model
 def ours() -> dict[str, tuple[str, dict[str, Any]]]:
     """List our methods with their settings, by name in the table."""
     found = {name: (name.split(",")[0], settings) for name, settings in OWN.items()}
-    others = {name: (name, {}) for name in all_methods() if name not in (*OWN, *SKIPPED)}
+    others: dict[str, tuple[str, dict[str, Any]]] = {
+        name: (name, {}) for name in all_methods() if name not in (*OWN, *SKIPPED)
+    }
     return {**found, **others}
 
 

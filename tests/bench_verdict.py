@@ -40,7 +40,8 @@ from otoscope.explainers.targets import resolve_target
 from otoscope.explainers.verdict import GATES, ORDER, Gate, judge
 from tests.builders import Float32, Floats, Function, sigmoid
 from tests.planted import energy_in
-from tests.scenes import RATE, Ear, Kind, Level, Scene, Where, scene
+from tests.scene_sounds import RATE, Where
+from tests.scenes import Ear, Kind, Level, Scene, scene
 
 ROWS = Path(os.environ.get("OTOSCOPE_VERDICTS", "out/verdicts")) / "rows.jsonl"
 N_CASES = 200
@@ -93,10 +94,11 @@ def explained(one: Scene, broken: str) -> Explanation:
     own = find_method("lime")
     runs = {"wrong target": wrong_target, "shuffled": shuffled}
     METHODS["broken"] = Method("lime, broken on purpose", runs.get(broken, lime), own.uses)
-    chosen: dict[str, Any] = {
+    own_settings: dict[str, dict[str, Any]] = {
         "too few calls": {"calls": FEW_CALLS, "neighbourhood": "random"},
         "hiding off value": {"off": "mean"},
-    }.get(broken, {})
+    }
+    chosen = own_settings.get(broken, {})
     model = with_decoy(one) if broken == "wrong target" else one.model
     try:
         return explain(model, one.audio, method="broken", target="yes", settings=Settings(**chosen))

@@ -98,21 +98,20 @@ def _stretches(rng: np.random.Generator, ground: Float32, n_cues: int, level: fl
 
 def _throughout(rng: np.random.Generator, ground: Float32, n_cues: int, level: float) -> Drawn | None:
     """Add bands of noise or harmonic series that sound all the time."""
-    kind = rng.choice([_series, _hiss])
+    kind = (_series, _hiss)[rng.integers(2)]
     found = [kind(rng, 0.0, SECONDS, level, _pitch(rng)) for _ in range(n_cues + 1)]
     return (ground, tuple(found[:n_cues]), tuple(found[n_cues:])) if apart(found) else None
 
 
 def _moments(rng: np.random.Generator, ground: Float32, n_cues: int, level: float) -> Drawn | None:
     """Add bursts, chirps or bands of noise; one decoy has the first cue's pitch and the other one its time."""
-    kind = rng.choice([_burst, _chirp, _hiss])
+    kind = (_burst, _chirp, _hiss)[rng.integers(3)]
     length, pitches = rng.uniform(0.3, 0.6), [_pitch(rng) for _ in range(n_cues + 1)]
     starts = rng.uniform(0.05, SECONDS - length - 0.05, n_cues + 1)
     turn = int(rng.integers(2**31))  # cue and decoy alike
 
     def sound(start: float, pitch: float) -> Planted:
-        made: Planted = kind(np.random.default_rng(turn), start, start + length, level, pitch)
-        return made
+        return kind(np.random.default_rng(turn), start, start + length, level, pitch)
 
     cues = [sound(start, pitch) for start, pitch in zip(starts[:n_cues], pitches[:n_cues], strict=True)]
     decoys = [sound(starts[-1], pitches[0]), sound(starts[0], pitches[-1])]

@@ -98,7 +98,7 @@ class Scene:
     def without(self, *silenced: Planted) -> Float32:
         """Mix the scene without some of its sounds, shape (n_samples,)."""
         sounds = [one.samples for one in (*self.cues, *self.decoys) if not any(one is other for other in silenced)]
-        return np.sum([self.music, *sounds], axis=0, dtype=np.float32)
+        return np.asarray(np.sum([self.music, *sounds], axis=0), dtype=np.float32)
 
     def logits(self, waveforms: Sequence[Float32]) -> Floats:
         """Log-odds of the model, shape (n,)."""

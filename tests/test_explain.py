@@ -11,8 +11,9 @@ from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
 from otoscope.explainers import grid
+from otoscope.explainers.evidence import choose_evidence
 from otoscope.explainers.explain import explain
-from otoscope.explainers.explanation import Explanation, Outcome, choose_evidence, spread
+from otoscope.explainers.explanation import Explanation, Outcome, spread
 from otoscope.explainers.makers import make_parts
 from otoscope.explainers.methods import Settings, all_methods
 from tests import reference

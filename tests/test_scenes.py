@@ -138,7 +138,7 @@ def test_a_picture_is_asked_about_sound() -> None:
 def test_segments_are_switched_as_their_cells_are() -> None:
     seen = Picture(planned(2).model, planned(2).audio)
     on = np.random.default_rng(0).integers(0, 2, (4, seen.segments.max() + 1))
-    masks = on[:, seen.segments]
+    masks = on[:, seen.segments].astype(np.float64)
     assert seen.switched(np.where(masks, seen.level, 0)) == pytest.approx(seen.answers(masks), abs=1e-4)
     assert seen.asked == 8
 
