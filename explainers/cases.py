@@ -20,6 +20,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.agreement import MEASURES
 from otoscope.explainers.comparison import Comparison
+from otoscope.explainers.parts import Bools
 
 Pair = tuple[int, int]
 
@@ -82,21 +83,22 @@ class Tally:
     Attributes
     ----------
     rows : tuple of Row
-    agreement : dict of ndarray, each (n, n)
+    agreement, chance : dict of ndarray, each (n, n)
     same : ndarray of bool, shape (n, n)
         Which pairs are about the same target.
     """
 
     rows: tuple[Row, ...]
     agreement: dict[str, Floats]
-    same: Floats
+    chance: dict[str, Floats]
+    same: Bools
 
 
 def tally(case: Case) -> Tally:
     """Take from a case what counts for the sum."""
     n = len(case.rows)
     same = np.array([[case.comparison.same_target(i, j) for j in range(n)] for i in range(n)])
-    return Tally(case.rows, case.comparison.agreement, same)
+    return Tally(case.rows, case.comparison.agreement, case.comparison.chance, same)
 
 
 def row_names(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -144,14 +146,18 @@ def all_rows(tallies: Sequence[Tally]) -> tuple[Row, ...]:
     return tuple(dict.fromkeys(row for one in tallies for row in one.rows))
 
 
-def over_cases(tallies: Sequence[Tally], rows: Sequence[Row]) -> dict[str, Floats]:
-    """Agreement per case, each measure (n_cases, n_rows, n_rows); NaN where a case lacks a row."""
-    found = {measure: np.full((len(tallies), len(rows), len(rows)), np.nan) for measure in MEASURES}
-    for number, one in enumerate(tallies):
-        places = [rows.index(row) for row in one.rows]
-        for measure, values in one.agreement.items():
-            found[measure][number][np.ix_(places, places)] = values
+def over_cases(rows: Sequence[Row], cases: Sequence[tuple[Sequence[Row], Floats]]) -> Floats:
+    """Put the matrices of cases in the order of all rows, (n_cases, n_rows, n_rows); NaN where a case lacks a row."""
+    found = np.full((len(cases), len(rows), len(rows)), np.nan)
+    for number, (own, values) in enumerate(cases):
+        places = [rows.index(row) for row in own]
+        found[number][np.ix_(places, places)] = values
     return found
+
+
+def agreement_of(tallies: Sequence[Tally], rows: Sequence[Row]) -> dict[str, Floats]:
+    """Agreement per case by measure, each (n_cases, n_rows, n_rows)."""
+    return {name: over_cases(rows, [(one.rows, one.agreement[name]) for one in tallies]) for name in MEASURES}
 
 
 def mean_over_cases(values: Floats) -> Floats:
@@ -173,6 +179,8 @@ class Rivalry:
         What is the same.
     spearman, iou, mass : float
         Means over the cases, and seeds, in which both are about the same target; of all where there is none.
+    chance : float
+        Spearman that they would reach by chance.
     least, most : float
         Spearman's smallest and largest.
     n : int
@@ -187,6 +195,7 @@ class Rivalry:
     spearman: float
     iou: float
     mass: float
+    chance: float
     least: float
     most: float
     n: int
@@ -203,8 +212,9 @@ def rivalries(tallies: Sequence[Tally]) -> tuple[str, list[Rivalry]]:
     """
     rows = all_rows(tallies)
     kind, pairs = rivals(rows)
-    values = over_cases(tallies, rows)
-    same = np.stack([_placed(one, rows) for one in tallies])  # (n_cases, n_rows, n_rows)
+    values = agreement_of(tallies, rows)
+    chance = over_cases(rows, [(one.rows, one.chance["spearman"]) for one in tallies])
+    same = over_cases(rows, [(one.rows, one.same.astype(np.float64)) for one in tallies]) == 1
     together: dict[tuple[str, str, str], list[Pair]] = {}
     for i, j in pairs:
         together.setdefault(_told(kind, rows[i], rows[j]), []).append((i, j))
@@ -218,18 +228,11 @@ def rivalries(tallies: Sequence[Tally]) -> tuple[str, list[Rivalry]]:
         if not count.any():
             continue
         spearman, iou, mass = (float(one[count].mean()) for one in picked.values())
+        luck = float(chance[:, first, second][count].mean())
         spread = picked["spearman"][count]
         least, most = float(spread.min()), float(spread.max())
-        found.append(Rivalry(*told, spearman, iou, mass, least, most, len(spread), bool(alike.any())))
+        found.append(Rivalry(*told, spearman, iou, mass, luck, least, most, len(spread), bool(alike.any())))
     return kind, found
-
-
-def _placed(one: Tally, rows: Sequence[Row]) -> Floats:
-    """Which pairs of all rows a case has, about the same target."""
-    same = np.zeros((len(rows), len(rows)), dtype=bool)
-    places = [rows.index(row) for row in one.rows]
-    same[np.ix_(places, places)] = one.same
-    return same
 
 
 def _told(kind: str, first: Row, second: Row) -> tuple[str, str, str]:

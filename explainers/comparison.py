@@ -24,6 +24,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers import grid
 from otoscope.explainers.agreement import Clusters, clusters, matrices
+from otoscope.explainers.chance import N_DRAWS, by_chance, dealt
 from otoscope.explainers.difference import Difference, difference, shared_parts
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.parts import Bools, Parts
@@ -76,6 +77,15 @@ class Comparison:
     def parts(self) -> Parts:
         """What is compared, cut once, for differences that can be heard."""
         return shared_parts(self.explanations, self.start, self.duration)
+
+    @cached_property
+    def chance(self) -> dict[str, Floats]:
+        """What the explanations would agree by chance, (n, n) by measure; see `otoscope.explainers.chance`."""
+        random = [
+            over(one, self.start, self.duration, dealt(one, N_DRAWS, seed))
+            for seed, one in enumerate(self.explanations)
+        ]
+        return by_chance(list(self.maps), random, list(self.heard))
 
     def same_target(self, first: int, second: int) -> bool:
         """Whether two of the explanations are about the same thing."""
@@ -182,15 +192,16 @@ def common_time(explanations: Sequence[Explanation]) -> tuple[float, float]:
     return start, end - start
 
 
-def over(explanation: Explanation, start: float, duration: float) -> Floats:
-    """Map of an explanation over a stretch of its span, shape (n_bands, n_columns)."""
+def over(explanation: Explanation, start: float, duration: float, maps: Floats | None = None) -> Floats:
+    """Map of an explanation, or other maps over its span, over a stretch of it, shape (…, n_bands, n_columns)."""
     own = explanation.span.start + grid.column_edges(explanation.audio.seconds)
     wanted = start + grid.column_edges(duration)
     # An outer column at either side takes what lies outside and is left away again.
     fenced = np.concatenate([[min(own[0], wanted[0]) - 1], wanted, [max(own[-1], wanted[-1]) + 1]])
     if 0 < own[-1] - wanted[-1] < 1e-3:  # a sample more or less, as rates differ
         fenced[-2] = own[-1]
-    return np.asarray(explanation.map @ grid.overlap(own, fenced)[1:-1].T)
+    laid = explanation.map if maps is None else maps
+    return np.asarray(laid @ grid.overlap(own, fenced)[1:-1].T)
 
 
 def _target_notes(explanations: Sequence[Explanation], means: Sequence[str]) -> tuple[str, ...]:
@@ -209,9 +220,11 @@ def _notes(explanations: Sequence[Explanation], names: Sequence[str], duration: 
     if any(one.audio.seconds > duration + grid.SECONDS / 2 for one in explanations):
         notes.append(f"the spans differ; compared are the {duration:.1f} s that all share")
     highest = max(one.audio.rate for one in explanations)
-    deaf = {one.model: one.audio.rate / 2000 for one in explanations if one.audio.rate < highest}
-    for model, limit in deaf.items():
-        notes.append(f"{model} hears nothing above {limit:g} kHz; pairs with it are compared below that")
+    limits = sorted({one.audio.rate for one in explanations if one.audio.rate < highest})
+    for rate in limits:
+        who = list(dict.fromkeys(one.model for one in explanations if one.audio.rate == rate))
+        hear = "hears" if len(who) == 1 else "hear"
+        notes.append(f"{', '.join(who)} {hear} nothing above {rate / 2000:g} kHz; pairs are compared below that")
     flat = [name for name, one in zip(names, explanations, strict=True) if not one.map.any()]
     if flat:
         notes.append(f"{', '.join(flat)}: the map is empty, so its agreement with others means nothing")

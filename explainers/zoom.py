@@ -26,7 +26,6 @@ from otoscope.explainers.surrogate import fit
 from otoscope.explainers.targets import Floats
 
 ROUNDS = 2
-ENOUGH = 8  # calls a part and look, from which there is enough for one more
 PER_PART = 4  # calls a part in a first look, at least
 SECONDS, OCTAVES, DECIBELS = 0.1, 0.25, 8.0  # apart by as much as one another, to the ear of k-means
 LEAST = 4  # cells of the picture in a piece
@@ -65,8 +64,11 @@ def _calls_of_a_look(n_parts: int, calls: int | None, rounds: int) -> int:
     """Give the first looks half of the budget, in whole blocks for as many parts as there may be after a cut."""
     if not rounds:
         return 0
+    if calls is None:
+        return 2 * PER_PART * n_parts
     size = block_size(n_parts)
-    return 2 * PER_PART * n_parts if calls is None else max(size, calls // (2 * rounds) // size * size)
+    least = -(-PER_PART * n_parts // size) * size
+    return max(least, calls // (2 * rounds) // size * size)
 
 
 def _rounds(request: Request, parts: Parts, calls: int | None) -> int:

@@ -31,7 +31,7 @@ from otoscope.explainers.targets import Target
 from tests.builders import Function, loudness, music, torch_model
 
 Floats = npt.NDArray[np.float64]
-QUICK = Settings(parts="grid", n_parts=16, calls=64)
+QUICK = Settings(parts="grid", n_parts=16, calls=64, gates="none")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def harmonics() -> list[Explanation]:
     """Explain by the harmonics CNN with two seeds, by an identical copy with the second, and by a randomised twin."""
     audio = otoscope.load_audio(otoscope.demo_recording())
     model = otoscope.load_model("harmonics")
-    settings = Settings(n_parts=24, calls=384)
+    settings = Settings(n_parts=16, calls=384, gates="none")
     asked = {"target": "exuberance", "start": 0.0, "duration": 3.0, "settings": settings}
 
     def ask(model: object, seed: int, name: str) -> Explanation:

@@ -89,7 +89,7 @@ def band(low: float, high: float, rate: int, *, start: float = 0.0, stop: float 
 
 
 def explained(model: Function, samples: npt.NDArray[np.float32], rate: int) -> Explanation:
-    settings = Settings(parts="grid", n_parts=16, calls=64)
+    settings = Settings(parts="grid", n_parts=16, calls=64, gates="none")
     return explain(model, Audio(samples, rate, "scene"), settings=settings, name=f"{model.rate} Hz")
 
 
@@ -172,7 +172,7 @@ def test_distance_is_one_for_opposites_and_for_maps_elsewhere() -> None:
 def test_shared_parts_are_cut_once_over_the_time_that_both_explain() -> None:
     model = band(200, 400, 16000)
     audio = Audio(SCENE, 16000, "scene")
-    settings = Settings(parts="grid", n_parts=4, calls=32)
+    settings = Settings(parts="grid", n_parts=4, calls=32, gates="none")
     two = [explain(model, audio, start=start, duration=1.2, settings=settings) for start in (0.0, 0.5)]
     found = compare(two, ["a", "b"])
     assert found.start == 0.5
