@@ -411,7 +411,8 @@ def test_clipped_probabilities_are_said() -> None:
 @pytest.mark.parametrize("maker", SELF_MADE)
 def test_lime_explains_with_every_part_maker(maker: str) -> None:
     got = explained(torch_model(), parts=maker, n_parts=16)
-    assert got.route == "bands"
+    few = got.parts.k <= 4  # all combinations, too few to compare the routes on
+    assert got.route == ("waveform" if few else "bands")
     assert got.settings["parts"] == maker
     assert got.fidelity["r2"] is not None
 

@@ -248,7 +248,7 @@ def test_the_same_seed_gives_the_same_and_the_default_asks_less_than_lime() -> N
     assert not np.array_equal(one.native["intervals"], other.native["intervals"])
     assert one.masks is not None
     assert len(one.masks) == 128
-    default = explained(calls=None, n_parts=4)
+    default = explained(calls=None, n_parts=16, zoom=0)
     assert default.masks is not None
     assert len(default.masks) == 512
     assert default.scores is not None
