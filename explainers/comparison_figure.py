@@ -125,7 +125,7 @@ def _png(figure: Figure) -> bytes:
 
 def _matrix_size(n: int) -> tuple[float, float]:
     side = max(2.2, 0.55 * n)
-    return 3.2 + side * len(SHOWN), side + 1.6
+    return 3.2 + side * len(SHOWN), side + 0.9
 
 
 def _matrices(figure: Figure | SubFigure, agreement: dict[str, Floats], clusters: Clusters) -> None:
@@ -141,9 +141,11 @@ def _matrices(figure: Figure | SubFigure, agreement: dict[str, Floats], clusters
             told = "–" if np.isnan(value) else f"{value:.2f}"
             axes.text(column, row, told, ha="center", va="center", fontsize=8, color="w" if value > 0.75 else "k")
         axes.set_title(TITLES[measure], fontsize=9)
-        names = [as_text(clusters.names[one]) for one in order]
-        axes.set_xticks(range(len(order)), names, fontsize=7, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(order)), names if place == 0 else [""] * len(order), fontsize=8)
+        numbers = [str(number) for number in range(1, len(order) + 1)]
+        names = [f"{as_text(clusters.names[one])}  {number}" for one, number in zip(order, numbers, strict=True)]
+        axes.set_xticks(range(len(order)), numbers, fontsize=8)
+        axes.set_yticks(range(len(order)), names if place == 0 else numbers, fontsize=8)
+        axes.tick_params(length=0)
 
 
 def _tree(axes: Axes, clusters: Clusters) -> None:

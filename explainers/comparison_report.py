@@ -30,9 +30,9 @@ from otoscope.explainers.agreement import MEASURES, TOP_SHARE, Clusters, cluster
 from otoscope.explainers.cases import (
     Case,
     Tally,
+    agreement_of,
     all_rows,
     mean_over_cases,
-    over_cases,
     rivalries,
     rivals,
     row_names,
@@ -45,6 +45,8 @@ from otoscope.explainers.report import as_data, mp3, template
 SCHEMA = "otoscope/comparison/1"
 FILES = ("compare.html", "compare.json", "compare.csv", "compare.png")
 N_PARTS = 6  # of each difference, in the page and the JSON
+ALIKE = 0.15  # Spearman from which agreement is spoken of
+BEYOND = 0.05  # by which it must exceed chance
 MEANINGS = {
     "spearman": "rank correlation of the maps' cells, -1 to 1",
     "iou": f"intersection over union of the strongest {TOP_SHARE:.0%} of the cells",
@@ -57,13 +59,15 @@ MEANINGS = {
 Document = dict[str, Any]
 
 
-def in_words(spearman: float) -> str:
-    """Say a correlation in words.
+def in_words(spearman: float, chance: float) -> str:
+    """Say a correlation in words, in view of what it would be by chance.
 
-    >>> in_words(0.82), in_words(0.05)
-    ('agree well', 'do not agree')
+    >>> in_words(0.82, 0.1), in_words(0.82, 0.8), in_words(0.05, 0.0)
+    ('agree well', 'agree no more than by chance', 'do not agree')
     """
-    steps = ((0.7, "agree well"), (0.4, "agree in part"), (0.15, "agree a little"), (-0.15, "do not agree"))
+    if ALIKE <= spearman < chance + BEYOND:
+        return "agree no more than by chance"
+    steps = ((0.7, "agree well"), (0.4, "agree in part"), (ALIKE, "agree a little"), (-ALIKE, "do not agree"))
     return next((words for least, words in steps if spearman >= least), "say the opposite")
 
 
@@ -78,6 +82,7 @@ def document_of(case: Case) -> Document:
         "duration": round(comparison.duration, 4),
         "explanations": [_explained(case, place) for place in range(len(case.rows))],
         "agreement": {name: _plain(values) for name, values in comparison.agreement.items()},
+        "chance": {name: _plain(values) for name, values in comparison.chance.items()},
         "clusters": _tree(comparison.clusters),
         "notes": [*case.notes, *comparison.notes],
     }
@@ -204,7 +209,7 @@ def overall(tallies: Sequence[Tally]) -> tuple[Document, dict[str, Floats], Clus
     """Sum up all cases: as numbers, as matrices in the order of all rows, and as a tree."""
     rows = all_rows(tallies)
     names = row_names(rows)
-    means = {name: mean_over_cases(values) for name, values in over_cases(tallies, rows).items()}
+    means = {name: mean_over_cases(values) for name, values in agreement_of(tallies, rows).items()}
     tree = clusters(np.nan_to_num(means["spearman"], nan=0.0), names)
     kind, found = rivalries(tallies)
     told = {
@@ -223,17 +228,13 @@ def sentences(document: Document) -> list[str]:
     return [_sentence(document["rivals"]["kind"], **pair) for pair in document["rivals"]["pairs"]]
 
 
-def _sentence(
-    kind: str, *, first: str, second: str, under: str, spearman: float, iou: float, mass: float, **more: Any
-) -> str:
+def _sentence(kind: str, *, first: str, second: str, under: str, spearman: float, chance: float, **more: Any) -> str:
     cases = "1 comparison" if more["n"] == 1 else f"{more['n']} comparisons"
     spread = "" if more["n"] == 1 else f", from {more['least']:+.2f} to {more['most']:+.2f}"
     other = "" if more["same_target"] else " They were never asked about the same thing, so this says little."
     by = {"models": f" by {under}", "results": f" ({under})"}.get(kind, f" for {under}")
-    return (
-        f"{first} and {second}{by} {in_words(spearman)}: Spearman {spearman:+.2f}{spread} over {cases}; "
-        f"{iou:.0%} of the strongest places and {mass:.0%} of the mass in common.{other}"
-    )
+    told = f"{first} and {second}{by} {in_words(spearman, chance)}"
+    return f"{told}: Spearman {spearman:+.2f}{spread} over {cases}, by chance {chance:+.2f}.{other}"
 
 
 def write(
@@ -250,7 +251,8 @@ def write(
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     shown = template("comparison.html").render(
         sections=sections,
-        sentences=sentences(document),
+        kind=document["rivals"]["kind"],
+        rivals=[{**one, "words": in_words(one["spearman"], one["chance"])} for one in document["rivals"]["pairs"]],
         groups=tree.groups,
         trusted=document["trusted"],
         matrices=as_data("image/png", draw_agreement(means, tree)),

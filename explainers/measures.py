@@ -13,8 +13,8 @@ AI, AD, AG, FF, Fid-In          of one class of a classifier, on probabilities, 
 SPS, COMP                       of the map on the common grid, in the bands that the model hears, *rectified*: L-MAC's
                                 mask holds what speaks for the class, and so does the positive side of a signed map
 infidelity                      over the calls behind the weights, scaled by β, in squared units of the scale; so it
-                                tells methods apart that ask alike. None without such calls, or where they are no more than
-                                the weights, which then fit them whatever the model says
+                                tells methods apart that ask alike. None without such calls, or where they are no more
+                                than the weights, which then fit them whatever the model says
 top_3 … top_11                  top-k fidelity, by as many further calls
 max_sensitivity                 only on request: largest relative change of the *map* (parts may change) in `DRAWS`
                                 repeats with uniform noise of `RADIUS` of the recording's peak; each costs as much as

@@ -13,8 +13,9 @@ import otoscope
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.explainers import grid
-from otoscope.explainers.agreement import MEASURES, clusters
-from otoscope.explainers.cases import Row, Tally, below, mean_over_cases, over_cases, rivalries, rivals, row_names
+from otoscope.explainers.agreement import MEASURES, clusters, spearman
+from otoscope.explainers.cases import Row, Tally, agreement_of, below, mean_over_cases, rivalries, rivals, row_names
+from otoscope.explainers.chance import MEASURED, by_chance, dealt
 from otoscope.explainers.comparison import Comparison, compare, over
 from otoscope.explainers.counterparts import (
     by_label,
@@ -93,6 +94,22 @@ def test_what_cannot_be_compared_is_one_line() -> None:
         compare(spans)
 
 
+def test_chance_is_what_shuffled_weights_agree_by() -> None:
+    one, other = quick(target="sad"), quick(target="sad", seed=1)
+    found = compare([one, other])
+    draws = [dealt(each, 16, seed) for seed, each in enumerate((one, other))]
+    for each, drawn in zip((one, other), draws, strict=True):
+        np.testing.assert_allclose(drawn.sum(axis=(1, 2)), each.weights.sum())
+    pairs = [(d, other.map) for d in draws[0]] + [(one.map, d) for d in draws[1]]
+    heard = one.heard
+    expected = np.mean([spearman(a[heard], b[heard]) for a, b in pairs])
+    np.testing.assert_allclose(found.chance["spearman"], [[np.nan, expected], [expected, np.nan]])
+    assert set(found.chance) == set(MEASURED)
+    assert found.chance["spearman"][0, 1] < found.agreement["spearman"][0, 1]
+    alike = by_chance([one.map, one.map], [one.map[None], one.map[None]], [heard, heard])
+    assert alike["spearman"][0, 1] == pytest.approx(1.0)
+
+
 def test_a_map_is_laid_anew_over_a_part_of_its_span() -> None:
     one = quick(target="sad", start=0.2, duration=1.6)
     np.testing.assert_allclose(over(one, one.span.start, one.audio.seconds), one.map)
@@ -142,7 +159,8 @@ A, B = Row("a", "lime", 0), Row("b", "lime", 0)
 
 def tallied(rows: tuple[Row, ...], spearman: float, *, same: bool = True) -> Tally:
     values = np.where(np.eye(len(rows)) > 0, 1.0, spearman)
-    return Tally(rows, dict.fromkeys(MEASURES, values), np.full((len(rows), len(rows)), same))
+    chance = dict.fromkeys(MEASURED, np.full_like(values, 0.1))
+    return Tally(rows, dict.fromkeys(MEASURES, values), chance, np.full((len(rows), len(rows)), same))
 
 
 def test_rivals_differ_in_one_thing() -> None:
@@ -161,7 +179,7 @@ def test_cases_add_up_over_those_that_have_a_pair() -> None:
     c = Row("c", "lime", 0)
     tallies = [tallied((A, B), 0.2), tallied((A, B, c), 0.6)]
     rows = (A, B, c)
-    means = mean_over_cases(over_cases(tallies, rows)["spearman"])
+    means = mean_over_cases(agreement_of(tallies, rows)["spearman"])
     np.testing.assert_allclose(means, [[1, 0.4, 0.6], [0.4, 1, 0.6], [0.6, 0.6, 1]])
     kind, found = rivalries(tallies)
     assert kind == "models"
@@ -169,7 +187,7 @@ def test_cases_add_up_over_those_that_have_a_pair() -> None:
     assert (first.first, first.second, first.under, first.n) == ("a", "b", "lime", 2)
     assert first.spearman == pytest.approx(0.4)
     assert (first.least, first.most) == (0.2, 0.6)
-    assert np.isnan(mean_over_cases(over_cases([tallied((A, B), 0.2)], rows)["spearman"])[0, 2])
+    assert np.isnan(mean_over_cases(agreement_of([tallied((A, B), 0.2)], rows)["spearman"])[0, 2])
     assert clusters(np.nan_to_num(means), row_names(rows)).names == ("a", "b", "c")
 
 
