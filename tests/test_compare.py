@@ -102,8 +102,8 @@ def test_chance_is_what_shuffled_weights_agree_by() -> None:
         np.testing.assert_allclose(drawn.sum(axis=(1, 2)), each.weights.sum())
     pairs = [(d, other.map) for d in draws[0]] + [(one.map, d) for d in draws[1]]
     heard = one.heard
-    expected = np.mean([spearman(a[heard], b[heard]) for a, b in pairs])
-    np.testing.assert_allclose(found.chance["spearman"], [[np.nan, expected], [expected, np.nan]])
+    expected = float(np.mean([spearman(a[heard], b[heard]) for a, b in pairs]))
+    np.testing.assert_allclose(found.chance["spearman"], np.array([[np.nan, expected], [expected, np.nan]]))
     assert set(found.chance) == set(MEASURED)
     assert found.chance["spearman"][0, 1] < found.agreement["spearman"][0, 1]
     alike = by_chance([one.map, one.map], [one.map[None], one.map[None]], [heard, heard])
