@@ -110,8 +110,7 @@ def cut_by_weight(parts: Parts, weights: Floats, se: Floats | None, n_parts: int
     area = np.bincount(segments.ravel(), minlength=parts.k)
     pieces = np.round(n_parts * size / size.sum()).astype(int)
     sure = np.ones(parts.k, dtype=bool) if se is None else size > 2 * se
-    pieces = np.where(sure, np.clip(pieces, 1, np.maximum(1, area // LEAST)), 1)
-    pieces[np.argmax(size)] = max(pieces[np.argmax(size)], min(2, area[np.argmax(size)]))
+    pieces = np.where(sure, np.clip(pieces, 1, np.clip(area // LEAST, 1, max(1, n_parts - 1))), 1)
     order = np.argsort(-size, kind="stable")
     kept = order[np.cumsum(pieces[order]) <= n_parts - 1]
     finer = np.zeros_like(segments)  # 0: the rest

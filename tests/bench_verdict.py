@@ -83,8 +83,8 @@ def wrong_target(request: Request) -> Outcome:
 
 
 def shuffled(request: Request) -> Outcome:
-    """Hand the weights to other parts."""
-    found: Outcome = lime(request)
+    """Hand the weights to other parts, without a zoom, which would have put most of the parts on the cue."""
+    found: Outcome = lime(replace(request, settings=replace(request.settings, zoom=0)))
     order = np.random.default_rng(request.seed).permutation(len(found.weights))
     return replace(found, weights=found.weights[order], se=None if found.se is None else found.se[order])
 

@@ -41,6 +41,15 @@ def test_pieces_go_where_the_attribution_is() -> None:
         assert (PARTS.labels[got.labels == piece] == strong).all()
 
 
+def test_a_part_that_has_it_all_is_cut_and_not_lost_in_the_rest() -> None:
+    weights = np.zeros(PARTS.k)
+    strong = int(np.argmax(np.bincount(PARTS.labels.ravel())))
+    weights[strong] = -1.0
+    got = cut_by_weight(PARTS, weights, np.zeros(PARTS.k), 24)
+    assert got.k == 24
+    assert len(np.unique(got.labels[PARTS.labels == strong])) == 23
+
+
 def test_what_may_be_chance_is_not_cut() -> None:
     weights = np.full(PARTS.k, 0.01)
     weights[:2] = 1.0
