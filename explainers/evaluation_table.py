@@ -134,7 +134,10 @@ def _mark_best(lines: Sequence[Document]) -> None:
         for cell in cells:
             others = [other for other in cells if other is not cell]
             cell["best"] = (
-                column.alike and bool(others) and all(apart(cell, other, lower=column.lower) for other in others)
+                column.alike
+                and cell["n"] >= FEW
+                and bool(others)
+                and all(apart(cell, other, lower=column.lower) for other in others)
             )
 
 
