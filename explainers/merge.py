@@ -7,7 +7,7 @@ import heapq
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.explainers.parts import Labels
+from otoscope.explainers.parts import Bools, Labels
 
 
 def neighbours(segments: Labels) -> list[set[int]]:
@@ -26,7 +26,14 @@ def neighbours(segments: Labels) -> list[set[int]]:
     return adjacent
 
 
-def merge_smallest(segments: Labels, image: npt.NDArray[np.floating], n_parts: int) -> Labels:
+def merge_smallest(
+    segments: Labels,
+    image: npt.NDArray[np.floating],
+    n_parts: int,
+    *,
+    size: npt.NDArray[np.floating] | None = None,
+    fixed: Bools | None = None,
+) -> Labels:
     """Merge the smallest segment with its most similar neighbour until `n_parts` are left.
 
     Parameters
@@ -35,6 +42,10 @@ def merge_smallest(segments: Labels, image: npt.NDArray[np.floating], n_parts: i
     image : ndarray, shape (n_rows, n_frames)
         Similar segments have close means here.
     n_parts : int
+    size : ndarray, shape (n_segments,), optional
+        What is small, by label; the area where None. Of what is merged it adds up.
+    fixed : ndarray of bool, shape (n_segments,), optional
+        Segments that neither merge nor are merged into; they may keep others from reaching `n_parts`.
 
     Returns
     -------
@@ -43,27 +54,33 @@ def merge_smallest(segments: Labels, image: npt.NDArray[np.floating], n_parts: i
     """
     segments = np.unique(segments, return_inverse=True)[1].reshape(segments.shape)
     area = np.bincount(segments.ravel()).astype(float)
+    size = area.copy() if size is None else size.astype(float)
     total = np.bincount(segments.ravel(), weights=image.ravel())
     adjacent = neighbours(segments)
+    for index in () if fixed is None else np.flatnonzero(fixed):
+        for other in adjacent[index]:
+            adjacent[other].discard(int(index))
+        adjacent[index] = set()
     into = np.arange(len(area))
     alive = len(area)
-    queue = [(size, index) for index, size in enumerate(area.tolist())]
+    queue = [(one, index) for index, one in enumerate(size.tolist())]
     heapq.heapify(queue)
     while alive > n_parts and queue:
-        size, small = heapq.heappop(queue)
-        if into[small] != small or size != area[small] or not adjacent[small]:
+        now, small = heapq.heappop(queue)
+        if into[small] != small or now != size[small] or not adjacent[small]:
             continue  # merged away or grown since it was queued
         mean = total[small] / area[small]
         best = min(adjacent[small], key=lambda other: (abs(total[other] / area[other] - mean), other))
         into[small] = best
         area[best] += area[small]
+        size[best] += size[small]
         total[best] += total[small]
         for other in adjacent[small]:
             adjacent[other].discard(small)
             if other != best:
                 adjacent[other].add(best)
                 adjacent[best].add(other)
-        heapq.heappush(queue, (float(area[best]), best))
+        heapq.heappush(queue, (float(size[best]), best))
         alive -= 1
     return np.unique(_roots(into)[segments], return_inverse=True)[1].reshape(segments.shape)
 

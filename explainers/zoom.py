@@ -1,10 +1,9 @@
 """Zooming in: as many parts where the model listens as its attention there deserves.
 
 Segments follow what sounds, not what a model hears: one that holds a cue may hold ten times as much that means nothing
-to the model, and then says little of where the cue lies. So LIME looks first with parts of its maker, cuts each part
-into as many pieces as its share of Σ|w| deserves (a part with half of it: half of all pieces), lets the weakest ones
-merge into one rest, and looks again; only the last look, with calls of its own, is the explanation. Where the
-attribution is spread evenly, nothing is cut.
+to the model, and then says little of where the cue lies. So LIME looks first with parts of its maker, then cuts and
+merges them so that each holds about as much of Σ|w| as any other, and looks again: a part with half of it becomes half
+of all pieces, and neighbours that hardly matter become one. Only the last look, with calls of its own, is the explanation.
 
 A part is cut by k-means over seconds, octaves and level, so its pieces hang together in time and pitch and part what is
 loud from what is faint. The first looks take the same calls whatever the seed, so that the parts do not depend on it.
@@ -18,6 +17,7 @@ import numpy as np
 
 from otoscope.adapters.spectra import Float32
 from otoscope.explainers.makers import DYNAMIC_RANGE, ROWS_PER_OCTAVE, from_rows, picture, rows
+from otoscope.explainers.merge import merge_smallest
 from otoscope.explainers.methods import CALLS, Request
 from otoscope.explainers.neighbourhoods import block_size, make_masks
 from otoscope.explainers.parts import Bools, Labels, Parts
@@ -90,7 +90,7 @@ def _rounds(request: Request, parts: Parts, calls: int | None) -> int:
 
 
 def cut_by_weight(parts: Parts, weights: Floats, se: Floats | None, n_parts: int) -> Parts:
-    """Cut parts into pieces by their share of Σ|w|, at most `n_parts` in all.
+    """Cut and merge parts so that each holds about as much of Σ|w| as any other, `n_parts` of them at most.
 
     Parameters
     ----------
@@ -98,24 +98,31 @@ def cut_by_weight(parts: Parts, weights: Floats, se: Floats | None, n_parts: int
         With labels that are constant over the rows of the picture, as the segmenting makers make them.
     weights : ndarray, shape (k,)
     se : ndarray, shape (k,), or None
-        What is no larger than two of them stays whole.
+        What is no larger than two of them counts as nothing, unless all is.
     n_parts : int
     """
     size = np.abs(weights)
-    if not size.any():
+    if se is not None and (size > 2 * se).any():
+        size = np.where(size > 2 * se, size, 0)
+    if not size.any() or n_parts < 2:
         return parts
     row = rows(parts)
     image = picture(parts)
     segments = parts.labels[np.searchsorted(row, np.arange(row.max() + 1))]  # (n_rows, n_frames)
+    deserved = n_parts * size / size.sum()
+    main = np.zeros(parts.k, dtype=bool)
+    main[np.argsort(-size, kind="stable")[: min(n_parts - 1, max(1, int((deserved >= 1).sum())))]] = True
+    n_rest = max(1, round(float(deserved[~main].sum())))
+    merged = merge_smallest(segments, image, int(main.sum()) + n_rest, size=size, fixed=main)
+    if len(np.unique(merged)) > n_parts:  # what hardly matters lies in too many places: it is one part all the same
+        merged = np.where(main[segments], merged, merged.max() + 1)
     area = np.bincount(segments.ravel(), minlength=parts.k)
-    pieces = np.round(n_parts * size / size.sum()).astype(int)
-    sure = np.ones(parts.k, dtype=bool) if se is None else size > 2 * se
-    pieces = np.where(sure, np.clip(pieces, 1, np.clip(area // LEAST, 1, max(1, n_parts - 1))), 1)
-    order = np.argsort(-size, kind="stable")
-    kept = order[np.cumsum(pieces[order]) <= n_parts - 1]
-    finer = np.zeros_like(segments)  # 0: the rest
-    made = 1
-    for part in kept:
+    share = np.where(main, size, 0) / size[main].sum()
+    left = n_parts - (len(np.unique(merged)) - int(main.sum()))  # pieces for all the main parts
+    pieces = np.minimum(1 + ((left - main.sum()) * share).astype(int), np.maximum(1, area // LEAST))
+    finer = n_parts + merged
+    made = 0
+    for part in np.flatnonzero(main).tolist():
         inside = segments == part
         finer[inside] = made + _pieces(image, inside, int(pieces[part]), parts)
         made += int(pieces[part])

@@ -61,8 +61,25 @@ def test_what_may_be_chance_is_not_cut() -> None:
 
 
 def test_an_even_explanation_is_left_as_it_is() -> None:
-    got = cut_by_weight(PARTS, np.ones(PARTS.k), None, PARTS.k + 1)
-    assert got.k >= PARTS.k - 1
+    got = cut_by_weight(PARTS, np.ones(PARTS.k), None, PARTS.k)
+    np.testing.assert_array_equal(
+        np.unique(np.stack([got.labels, PARTS.labels]).reshape(2, -1), axis=1).shape, (2, PARTS.k)
+    )
+
+
+def test_every_part_holds_about_as_much_as_any_other() -> None:
+    weights = np.random.default_rng(4).exponential(size=PARTS.k) ** 2
+    n_parts = 24
+    got = cut_by_weight(PARTS, weights, None, n_parts)
+    held = []
+    for piece in range(got.k):
+        inside = np.unique(PARTS.labels[got.labels == piece])
+        pieces = len(np.unique(got.labels[PARTS.labels == inside[0]])) if len(inside) == 1 else 1
+        held.append(weights[inside].sum() / pieces)
+    assert max(held) < 3.5 * weights.sum() / got.k
+
+
+def test_nothing_is_cut_where_there_is_nothing() -> None:
     assert cut_by_weight(PARTS, np.zeros(PARTS.k), None, 24) is PARTS
 
 
