@@ -3,7 +3,8 @@
 Segments follow what sounds, not what a model hears: one that holds a cue may hold ten times as much that means nothing
 to the model, and then says little of where the cue lies. So LIME looks first with parts of its maker, then cuts and
 merges them so that each holds about as much of Σ|w| as any other, and looks again: a part with half of it becomes half
-of all pieces, and neighbours that hardly matter become one. Only the last look, with calls of its own, is the explanation.
+of all pieces, and neighbours that hardly matter become one. Only the last look, with calls of its own, is the
+explanation.
 
 A part is cut by k-means over seconds, octaves and level, so its pieces hang together in time and pitch and part what is
 loud from what is faint. The first looks take the same calls whatever the seed, so that the parts do not depend on it.
