@@ -70,7 +70,7 @@ COLUMNS = {
 
 OWN_METRICS = {
     "gain": "insertion − deletion, and by how much it exceeds those of the orders by energy and by chance",
-    "seed_agreement": "rank correlation of the weights with those from another seed; needs --gates full",
+    "seed_agreement": "correlation of the weights with those from another seed; needs --gates full",
     "seconds": "time an explanation takes, gates included",
     "calls": "answers asked of the model for an explanation, gates included",
 }

@@ -11,10 +11,12 @@ fit
     Correlation of Σ z_j w_j with the values of the calls behind the weights.
 kept, lost
     Share of score − score_off that the evidence alone keeps, and that is lost without it (the round trip).
+in_silence
+    `over_random` with silence as off value, where the explanation has another: one that hides a cue leaves it on.
 effect
     |score − score_off| in ratio to the range of all values asked for: near 0, switching everything off does nothing.
 
-`full` repeats the method, each a rank correlation of the weights with those found
+`full` repeats the method, each a correlation of the weights with those found
 
 twin
     in the same network with fresh weights (should be low);
@@ -43,7 +45,7 @@ from otoscope.explainers.methods import CALLS, Method, Request
 from otoscope.explainers.neighbourhoods import Masks
 from otoscope.explainers.parts import Bools, Off
 from otoscope.explainers.routes import Route
-from otoscope.explainers.surrogate import rank_correlation
+from otoscope.explainers.surrogate import correlation
 from otoscope.explainers.targets import Floats
 
 BUDGET = 0.1
@@ -83,8 +85,9 @@ def budget(request: Request, entry: Method, outcome: Outcome) -> int:
 def quick(request: Request, entry: Method, outcome: Outcome, round_trip: RoundTrip) -> Opened:
     """Ask what needs few calls or none; no curves where the budget is too small for two steps."""
     full, off = round_trip.original.scaled, round_trip.off.scaled
-    asked = Memo(request, outcome)
-    curves = draw_curves(outcome, asked, budget(request, entry, outcome), seed=request.seed)
+    asked, calls = Memo(request, outcome), budget(request, entry, outcome)
+    elsewise = request.settings.off != "silence"
+    curves = draw_curves(outcome, asked, calls // 2 if elsewise else calls, seed=request.seed)
     seen = [full, off, *asked.values()]
     figures: Figures = {"over_random": None, "over_energy": None, "fit": fit_of_calls(request, outcome)}
     span = float(np.ptp(seen))
@@ -96,7 +99,22 @@ def quick(request: Request, entry: Method, outcome: Outcome, round_trip: RoundTr
         figures["kept"] = float(round_trip.evidence.scaled - off) / share
         figures["lost"] = float(full - round_trip.complement.scaled) / share
     figures["effect"] = abs(share) / span if span > 0 else 0.0
-    return Opened(figures, curves, asked.n_calls)
+    if not elsewise:
+        return Opened(figures, curves, asked.n_calls)
+    figures["in_silence"], n_calls = in_silence(request, outcome, calls // 2)
+    return Opened(figures, curves, asked.n_calls + n_calls)
+
+
+def in_silence(request: Request, outcome: Outcome, calls: int) -> tuple[float | None, int]:
+    """Tell `over_random` as it is where the parts are really gone, and the calls that took."""
+    gone = replace(outcome, parts=outcome.parts.with_(off="silence"), masks=None, scores=None, ask=None)
+    asked = Memo(request, gone)
+    curves = draw_curves(gone, asked, calls, seed=request.seed)
+    span = float(np.ptp(asked.values())) if curves is not None else 0.0
+    if curves is None or span <= 0:
+        return None, asked.n_calls
+    own, _, chance = curves.gain()
+    return float(own - chance) / (2 * span), asked.n_calls
 
 
 class Memo:
@@ -189,7 +207,7 @@ def full(request: Request, entry: Method, outcome: Outcome) -> tuple[Figures, in
     for name, other in _repeats(request, entry, outcome):
         again = entry.run(other)
         n_calls += again.n_calls
-        alike = rank_correlation(outcome.weights, again.weights) if len(again.weights) == len(outcome.weights) else None
+        alike = correlation(outcome.weights, again.weights) if len(again.weights) == len(outcome.weights) else None
         if name == "off_values":
             off_values.append(alike)
         else:

@@ -13,7 +13,7 @@ from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.makers import cut
 from otoscope.explainers.methods import Request, method
 from otoscope.explainers.parts import Parts
-from otoscope.explainers.surrogate import fit, fit_halves, rank_correlation
+from otoscope.explainers.surrogate import correlation, fit, fit_halves
 from otoscope.explainers.switching import outcome
 from otoscope.explainers.zoom import zoom_in
 
@@ -44,7 +44,7 @@ def lime(request: Request) -> Outcome:
             "r2": surrogate.r2,
             "interactions": surrogate.interactions,
             "intercept": surrogate.intercept,
-            "halves": None if halves is None else rank_correlation(*halves),
+            "halves": None if halves is None else correlation(*halves),
             "top_again": surrogate.top_again,
         },
     )

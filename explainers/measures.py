@@ -19,7 +19,7 @@ top_3 … top_11                  top-k fidelity, by as many further calls
 max_sensitivity                 only on request: largest relative change of the *map* (parts may change) in `DRAWS`
                                 repeats with uniform noise of `RADIUS` of the recording's peak; each costs as much as
                                 the explanation
-seed_agreement                  rank correlation with another seed, from ``gates="full"``
+seed_agreement                  correlation with another seed, from ``gates="full"``
 seconds, calls                  of the explanation, gates included
 ==============================  ========================================================================================
 """

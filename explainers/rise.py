@@ -21,7 +21,7 @@ from otoscope.explainers.explanation import Outcome
 from otoscope.explainers.lime import lime_parts
 from otoscope.explainers.methods import Request, method
 from otoscope.explainers.neighbourhoods import Masks, refuse_too_few, too_few
-from otoscope.explainers.surrogate import rank_correlation
+from otoscope.explainers.surrogate import correlation
 from otoscope.explainers.switching import ask, outcome
 from otoscope.explainers.targets import Floats
 
@@ -38,7 +38,7 @@ def rise(request: Request) -> Outcome:
     scores, way = ask(request, parts, masks)
     values = request.value(scores)
     weights, se = conditional_means(masks, values)
-    halves = rank_correlation(*(mean_with(masks[i::2], values[i::2]) for i in (0, 1)))
+    halves = correlation(*(mean_with(masks[i::2], values[i::2]) for i in (0, 1)))
     return outcome(request, parts, masks, scores, way, weights, se=se, fidelity={"halves": halves})
 
 

@@ -36,7 +36,7 @@ from otoscope.explainers.methods import Request, method
 from otoscope.explainers.neighbourhoods import Masks, all_combinations, refuse_too_few, too_few
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.shares import shapley_credits
-from otoscope.explainers.surrogate import rank_correlation
+from otoscope.explainers.surrogate import correlation
 from otoscope.explainers.switching import ask, outcome
 from otoscope.explainers.targets import Floats
 
@@ -156,7 +156,7 @@ def _halves(masks: Masks, values: Floats) -> float | None:
         rows = np.r_[0, first:n:2]
         rows = np.concatenate([rows, rows + n])
         found.append(kernel_fit(masks[rows], values[rows])[0])
-    return rank_correlation(*found)
+    return correlation(*found)
 
 
 def _figures(

@@ -198,11 +198,12 @@ def fit_halves(
     return found[0], found[1]
 
 
-def rank_correlation(a: Floats, b: Floats) -> float | None:
-    """Spearman's rank correlation; None where either does not vary."""
-    from scipy.stats import spearmanr
+def correlation(a: Floats, b: Floats) -> float | None:
+    """Correlate the weights of two explanations (k,); None where either does not vary.
 
-    return None if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
+    Not by rank: where a few parts hold it all, the order of the others is chance.
+    """
+    return None if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(a, b)[0, 1])
 
 
 def sandwich(masks: Masks, residual: Floats, kernel: Floats, *, alpha: float) -> Floats:

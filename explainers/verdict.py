@@ -50,11 +50,12 @@ GATES = {
     "over_energy": Gate(
         "the order of the weights beats one by loudness by {:.2f} of the range", 0.02, -0.05, needed=True
     ),
-    "fit": Gate("what the weights say of each call and what the model said correlate at {:.2f}", 0.6, 0.3),
+    "in_silence": Gate("with silence as off value the order beats one by chance by {:.2f} of the range", 0.1, -0.05),
+    "fit": Gate("what the weights say of each call and what the model said correlate at {:.2f}", 0.7, 0.3),
     "r2": Gate("a linear model of the parts explains {:.2f} of the variance", 0.4, 0.0),
-    "halves": Gate("two halves of the calls order the parts alike at {:.2f}", 0.5, 0.1),
-    "top_again": Gate("another seed would share four of the five strongest parts with a chance of {:.2f}", 0.5, 0.0),
-    "effect": Gate("switching everything off moves the score by {:.2f} of the range", 0.3, 0.1, needed=True),
+    "halves": Gate("the weights from two halves of the calls correlate at {:.2f}", 0.85, 0.1),
+    "top_again": Gate("another seed would share four of the five strongest parts with a chance of {:.2f}", 0.3, 0.0),
+    "effect": Gate("switching everything off moves the score by {:.2f} of the range", 0.05, 1e-6, needed=True),
     "twin": Gate("weights in the randomised network go with these at {:.2f}", 0.5, 0.8, low_is_good=True),
     "seed": Gate("weights from another seed go with these at {:.2f}", 0.5, 0.1),
     "off_values": Gate("weights with another off value go with these at {:.2f}", 0.3, -1.0),

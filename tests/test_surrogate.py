@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otoscope.explainers.neighbourhoods import block_size, make_masks
-from otoscope.explainers.surrogate import cosine_distances, fit, fit_halves, rank_correlation, same_top
+from otoscope.explainers.surrogate import correlation, cosine_distances, fit, fit_halves, same_top
 from tests import reference
 
 
@@ -188,4 +188,4 @@ def test_four_of_the_five_strongest_make_the_same_top() -> None:
     assert same_top(weights, np.array([9.0, -8.0, 7.0, 6.0, 0.0, 5.0, 1.0]))
     assert not same_top(weights, np.array([9.0, -8.0, 7.0, 0.0, 0.1, 5.0, 6.0]))
     assert same_top(weights[:3], weights[:3])
-    assert rank_correlation(weights, np.zeros(7)) is None
+    assert correlation(weights, np.zeros(7)) is None
