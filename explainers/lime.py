@@ -46,6 +46,7 @@ def lime(request: Request) -> Outcome:
             "intercept": surrogate.intercept,
             "halves": None if halves is None else correlation(*halves),
             "top_again": surrogate.top_again,
+            "calls_per_part": None if kind == "exhaustive" else len(masks) / parts.k,
         },
     )
 

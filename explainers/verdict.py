@@ -55,6 +55,7 @@ GATES = {
     "r2": Gate("a linear model of the parts explains {:.2f} of the variance", 0.4, 0.0),
     "halves": Gate("the weights from two halves of the calls correlate at {:.2f}", 0.85, 0.1),
     "top_again": Gate("another seed would share four of the five strongest parts with a chance of {:.2f}", 0.3, 0.0),
+    "calls_per_part": Gate("{:.1f} calls for each part", 7.5, 0.0),
     "effect": Gate("switching everything off moves the score by {:.2f} of the range", 0.05, 1e-6, needed=True),
     "twin": Gate("weights in the randomised network go with these at {:.2f}", 0.5, 0.8, low_is_good=True),
     "seed": Gate("weights from another seed go with these at {:.2f}", 0.5, 0.1),

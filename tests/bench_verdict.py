@@ -13,11 +13,10 @@ too few calls
 hiding off value
     the scene's time-mean spectrum stands in for what is switched off, which hides a steady cue.
 
-An explanation is right where at least half of the attribution of the cue's sign lies on the cue and the cue is on top:
-at least half of the strongest part of that sign lies on the cue. (Pointing, whether the largest cell of the map lies
-there, is kept too: where a zoom makes twenty parts of equal weight, it is a matter of their loudness.) Broken or not: a
-shuffled one may be right by luck, and a sound one wrong. Rows are kept in ``out/verdicts`` (override:
-``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes thresholds from the first two hundred.
+An explanation is right where at least half of the attribution of the cue's sign lies on the cue and the cue is on top
+(the largest cell of the map lies on it), broken or not: a shuffled one may be right by luck, and a sound one wrong. Rows
+are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes thresholds from
+the first two hundred.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from typing import Any, get_args
 import numpy as np
 
 from otoscope.explainers.explain import explain
-from otoscope.explainers.explanation import Explanation, Outcome, spread
+from otoscope.explainers.explanation import Explanation, Outcome
 from otoscope.explainers.lime import lime
 from otoscope.explainers.localisation import mass_inside, pointing
 from otoscope.explainers.methods import METHODS, Method, Request, Settings, find_method
@@ -118,19 +117,17 @@ def measure(cases: range) -> None:
         found = explained(one, broken)
         mass = mass_inside(found.map, one.region, sign=one.sign)
         on_top = pointing(found.map, one.region, sign=one.sign)
-        best = top_part(found, one)
         row = {
             "case": number,
             "scene": one.name,
             "broken": broken,
             "mass": mass,
             "pointing": float(on_top),
-            "top_part": best,
             "figures": {**found.fidelity, **found.gates},
         }
         with ROWS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(number, one.name, broken, f"{mass:.2f} {best:.2f} {on_top:g}", found.verdict, flush=True)
+        print(number, one.name, broken, f"{mass:.2f} {on_top:g}", found.verdict, flush=True)
 
 
 def rows() -> list[Row]:
@@ -146,18 +143,7 @@ def rows() -> list[Row]:
 
 def right(row: Row) -> bool:
     """Whether half of the attribution lies on the cue, and the cue is on top."""
-    return bool(row["mass"] >= 0.5 and row["top_part"] >= 0.5)
-
-
-def top_part(found: Explanation, one: Scene) -> float:
-    """Share of the strongest part of the cue's sign that lies on the cue; 0 where no part has that sign."""
-    weights = one.sign * found.weights
-    best = int(np.argmax(weights))
-    if weights[best] <= 0:
-        return 0.0
-    alone = np.zeros_like(weights)
-    alone[best] = 1.0
-    return mass_inside(spread(Outcome(found.parts, alone, 0, groups=found.groups)), one.region)
+    return bool(row["mass"] >= 0.5 and row["pointing"] >= 0.5)
 
 
 def halves() -> tuple[list[Row], list[Row]]:

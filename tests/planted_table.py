@@ -11,6 +11,7 @@ import numpy as np
 from tests.planted import CAUSES, Cause, energy_share, explained, share, shuffled
 
 HEAD = "| cause | method | parts | k | energy | attribution | shuffled | s |"
+DEFAULTS = {"lime": "superpixels, zoomed (its default)", "occlusion": "harmonic (its default)"}
 RULE = "|---|---|---|---|---|---|---|---|"
 
 
@@ -23,6 +24,7 @@ def ways(cause: Cause) -> Iterator[tuple[str, dict[str, Any]]]:
     for method in ("lime", "occlusion", "gradcam"):
         if {"parts": "superpixels"} not in getattr(cause, method, ()):
             yield method, {"parts": "superpixels"}
+    yield "lime", {}
     yield "occlusion", {}
 
 
@@ -34,7 +36,7 @@ def row(cause: Cause, method: str, settings: dict[str, Any], *, calls: int) -> s
     chance = np.mean([share(shuffled(explanation, seed), cause) for seed in range(10)])
     parts = (
         ", ".join("+".join(value) if isinstance(value, tuple) else str(value) for value in settings.values())
-        or "harmonic (its default)"
+        or DEFAULTS[method]
     )
     cells = [
         cause.name,
