@@ -14,9 +14,9 @@ hiding off value
     the scene's time-mean spectrum stands in for what is switched off, which hides a steady cue.
 
 An explanation is right where at least half of the attribution of the cue's sign lies on the cue and the cue is on top
-(the largest cell of the map lies on it), broken or not: a shuffled one may be right by luck, and a sound one wrong. Rows
-are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes thresholds from
-the first two hundred.
+(the largest cell of the map lies on it), broken or not: a shuffled one may be right by luck, and a sound one wrong.
+Rows are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes thresholds
+from the first two hundred.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def test_thresholds_split_three_ways() -> None:
 
 
 def test_the_gravest_reason_decides_and_missing_figures_call_for_caution() -> None:
-    good = {name: (-1.0 if gate.low_is_good else 1.0) for name, gate in GATES.items()}
+    good = {name: (-1.0 if gate.low_is_good else 10.0) for name, gate in GATES.items()}
     assert judge(good).word == "trust"
     assert judge({**good, "fit": GATES["fit"].use - 0.01}).word == "do not use"
     assert judge({**good, "over_energy": None}).word == "caution"
