@@ -15,8 +15,8 @@ hiding off value
 
 An explanation is right where at least half of the attribution of the cue's sign lies on the cue and the cue is on top
 (the largest cell of the map lies on it), broken or not: a shuffled one may be right by luck, and a sound one wrong.
-Rows are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes thresholds
-from the first two hundred.
+Rows are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes
+thresholds from the first two hundred.
 """
 
 from __future__ import annotations
