@@ -16,6 +16,7 @@ import numpy as np
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.model import Output
+from otoscope.adapters.spectra import Float32
 from otoscope.adapters.windows import Span
 from otoscope.explainers import grid
 from otoscope.explainers.curves import Curves
@@ -260,13 +261,15 @@ class Explanation:
         return [int(index) for index in np.argsort(-np.abs(self.weights), kind="stable")[:n]]
 
 
-def spread(outcome: Outcome) -> Floats:
+def spread(outcome: Outcome, power: Float32 | None = None) -> Floats:
     """Lay weights on the common grid, within each part in proportion to its energy, (108, n_columns).
 
-    A part is heard where it has energy, not over its whole box; a part without energy is spread by area.
+    A part is heard where it has energy, not over its whole box; a part without energy is spread by area. Another
+    `power` (n_bins, n_frames) than the recording's spreads otherwise.
     """
     parts = outcome.parts
-    energy = parts.spread(parts.power)  # (k,)
+    power = parts.power if power is None else power
+    energy = parts.spread(power)  # (k,)
     area = parts.spread(np.ones_like(parts.power))
     of_weights = members(outcome.groups, parts.k)
     group_energy, group_area = of_weights @ energy, of_weights @ area
@@ -274,11 +277,11 @@ def spread(outcome: Outcome) -> Floats:
     by_area = np.where(group_energy > 0, 0, outcome.weights / np.where(group_area > 0, group_area, 1))
     per_energy, per_area = of_weights.T @ by_energy, of_weights.T @ by_area  # (k,)
     if parts.shares is None:
-        cells = per_energy[parts.labels] * parts.power + per_area[parts.labels]
+        cells = per_energy[parts.labels] * power + per_area[parts.labels]
     else:
         cells = np.zeros(parts.labels.shape)
         for part in range(parts.k):
-            cells += parts.share(part) * (per_energy[part] * parts.power + per_area[part])
+            cells += parts.share(part) * (per_energy[part] * power + per_area[part])
     return lay_cells(parts, cells)
 
 

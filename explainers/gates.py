@@ -13,6 +13,9 @@ kept, lost
     Share of score − score_off that the evidence alone keeps, and that is lost without it (the round trip).
 in_silence
     `over_random` with silence as off value, where the explanation has another: one that hides a cue leaves it on.
+place
+    How hot the map's hottest cell stays, in ratio to the hottest, where attribution is spread within its part by area
+    and not by energy: which cell of a part the model listens to is a guess, and near 0 the maximum is that guess.
 effect
     |score − score_off| in ratio to the range of all values asked for: near 0, switching everything off does nothing.
 
@@ -39,7 +42,7 @@ from otoscope.adapters.resampling import resampled
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.curves import Curves
 from otoscope.explainers.evidence import evidence_parts, members
-from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip
+from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip, spread
 from otoscope.explainers.faithfulness import curve_masks, ranking
 from otoscope.explainers.methods import CALLS, Method, Request
 from otoscope.explainers.neighbourhoods import Masks
@@ -99,10 +102,20 @@ def quick(request: Request, entry: Method, outcome: Outcome, round_trip: RoundTr
         figures["kept"] = float(round_trip.evidence.scaled - off) / share
         figures["lost"] = float(full - round_trip.complement.scaled) / share
     figures["effect"] = abs(share) / span if span > 0 else 0.0
+    figures["place"] = steady_place(outcome)
     if not elsewise:
         return Opened(figures, curves, asked.n_calls)
     figures["in_silence"], n_calls = in_silence(request, outcome, calls // 2)
     return Opened(figures, curves, asked.n_calls + n_calls)
+
+
+def steady_place(outcome: Outcome) -> float | None:
+    """Tell how hot the hottest cell stays under the other way to spread; None for a map of the method's own."""
+    if outcome.map is not None or not outcome.weights.any():
+        return None
+    by_energy = np.abs(spread(outcome))
+    by_area = np.abs(spread(outcome, np.ones_like(outcome.parts.power)))
+    return float(by_area.flat[by_energy.argmax()] / by_area.max())
 
 
 def in_silence(request: Request, outcome: Outcome, calls: int) -> tuple[float | None, int]:

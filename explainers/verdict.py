@@ -57,6 +57,11 @@ GATES = {
     "top_again": Gate("another seed would share four of the five strongest parts with a chance of {:.2f}", 0.3, 0.0),
     "calls_per_part": Gate("{:.1f} calls for each part", 7.5, 0.0),
     "effect": Gate("switching everything off moves the score by {:.2f} of the range", 0.05, 1e-6, needed=True),
+    "place": Gate(
+        "the hottest place of the map stays {:.2f} as hot as the hottest when parts are spread by area, not by energy",
+        0.6,
+        0.0,
+    ),
     "twin": Gate("weights in the randomised network go with these at {:.2f}", 0.5, 0.8, low_is_good=True),
     "seed": Gate("weights from another seed go with these at {:.2f}", 0.5, 0.1),
     "off_values": Gate("weights with another off value go with these at {:.2f}", 0.3, -1.0),

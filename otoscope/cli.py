@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def main() -> None:
     otoscope demo
     otoscope explain song.mp3 --method lime --method gradcam --out report
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take ten times as long on a busy machine
     stop_cleanly()
 
 

@@ -1,8 +1,8 @@
 """Is the verdict to be trusted? ``python -m tests.bench_verdict [measure|table|tune]``.
 
-Two hundred planted scenes to choose the thresholds of `otoscope.explainers.verdict` on, and two hundred others to check
-them on. Of each, half are explained as they should be, by LIME on default parts, and half by an explanation that is
-broken on purpose, in turn:
+Four hundred planted scenes to choose the gates of `otoscope.explainers.verdict` and their thresholds on, and two
+hundred others to check them on. Of each, half are explained as they should be, by LIME on default parts, and half by an
+explanation that is broken on purpose, in turn:
 
 wrong target
     the weights of another class, which hears a decoy;
@@ -16,7 +16,7 @@ hiding off value
 An explanation is right where at least half of the attribution of the cue's sign lies on the cue and the cue is on top
 (the largest cell of the map lies on it), broken or not: a shuffled one may be right by luck, and a sound one wrong.
 Rows are kept in ``out/verdicts`` (override: ``OTOSCOPE_VERDICTS``), so a killed run goes on. ``tune`` proposes
-thresholds from the first two hundred.
+thresholds from the first four hundred.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tests.scene_sounds import RATE, Where
 from tests.scenes import Ear, Kind, Level, Scene, scene
 
 ROWS = Path(os.environ.get("OTOSCOPE_VERDICTS", "out/verdicts")) / "rows.jsonl"
-N_CASES = 200
+N_SEEN, N_FRESH = 400, 200
 BREAKS = ("wrong target", "shuffled", "too few calls", "hiding off value")
 FEW_CALLS = 256
 PRECISION, RECALL = 0.95, 0.6
@@ -149,7 +149,7 @@ def right(row: Row) -> bool:
 def halves() -> tuple[list[Row], list[Row]]:
     """Split the rows into those to choose thresholds on and those to check them on."""
     found = rows()
-    return [row for row in found if row["case"] < N_CASES], [row for row in found if row["case"] >= N_CASES]
+    return [row for row in found if row["case"] < N_SEEN], [row for row in found if row["case"] >= N_SEEN]
 
 
 def table() -> None:
@@ -233,7 +233,7 @@ def main() -> None:
     """Run what is named on the command line; `measure` and `table` if nothing is."""
     for name in sys.argv[1:] or ["measure", "table"]:
         if name == "measure":
-            measure(range(2 * N_CASES))
+            measure(range(N_SEEN + N_FRESH))
         else:
             {"table": table, "tune": tune}[name]()
 

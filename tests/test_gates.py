@@ -10,7 +10,7 @@ from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.explainers import gates
 from otoscope.explainers.explain import explain
-from otoscope.explainers.explanation import Explanation, Outcome
+from otoscope.explainers.explanation import Explanation, Outcome, lay_cells
 from otoscope.explainers.lime import lime
 from otoscope.explainers.methods import METHODS, Method, Request, Settings, find_method
 from otoscope.explainers.verdict import GATES, Gate, judge, statements
@@ -75,6 +75,29 @@ def test_broken_weights_are_not_to_be_used(broken: Any) -> None:
     assert got.verdict.word == "do not use"
     assert got.gates["fit"] < 0.3  # type: ignore[operator]
     assert got.gates["over_random"] < 0.1  # type: ignore[operator]
+
+
+def test_a_hottest_place_that_is_a_guess_is_called_one() -> None:
+    found = told().parts
+    labels = np.zeros_like(found.labels)
+    middle, high = labels.shape[1] // 2, labels.shape[0] // 2
+    labels[:, middle:] = 1  # with the tones
+    labels[high : high + 4, middle : middle + 8] = 2  # hardly a sound, and small
+    parts = found.with_(labels=labels, names=("before", "wide", "small"))
+    outcome = Outcome(parts, np.array([0.0, 1.0, 0.4]), 0)
+    by_area = np.zeros(labels.shape)
+    for part, weight in enumerate(outcome.weights):
+        by_area[labels == part] = weight / (labels == part).sum()
+    hottest = lay_cells(parts, np.where(labels == 1, parts.power, 0)).argmax()
+    spread_by_area = lay_cells(parts, by_area)
+    told_place = gates.steady_place(outcome)
+    assert told_place == pytest.approx(spread_by_area.flat[hottest] / spread_by_area.max())
+    assert told_place is not None
+    assert told_place < GATES["place"].trust
+    sure = replace(outcome, weights=np.array([0.0, 0.0, 1.0]))
+    assert gates.steady_place(sure) == pytest.approx(1, abs=0.3)
+    assert gates.steady_place(replace(outcome, map=np.ones((108, 10)))) is None
+    assert gates.steady_place(replace(outcome, weights=np.zeros(3))) is None
 
 
 def test_curves_are_those_of_playing_the_parts_again() -> None:
