@@ -80,12 +80,21 @@ class Windowed:
 
     def predict(self, waveforms: Float32, /) -> Floats:
         """Score spans (n, n_samples) as (n, n_classes)."""
+        return np.asarray(self.each(waveforms).mean(axis=1))
+
+    def each(self, waveforms: Float32) -> Floats:
+        """Score every window of spans (n, n_samples), (n, n_windows, n_classes)."""
         windows = self.slices(np.asarray(waveforms, dtype=np.float32))  # (n, n_windows, window)
         n, n_windows, _ = windows.shape
         if self.dither is not None:
             windows = windows + self.dither
         scores = ask(self.model, windows.reshape(n * n_windows, -1))
-        return _mean(scores, n_windows)
+        return scores.reshape(n, n_windows, -1)
+
+    def spans(self) -> list[Span]:
+        """Where the windows lie, in seconds from the start of the span."""
+        seconds = min(self.window, self.n_samples) / self.rate
+        return [Span(float(start) / self.rate, seconds) for start in self.starts]
 
     def slices(self, waveforms: Any) -> Any:
         """Cut spans (n, n_samples), arrays or tensors, into windows (n, n_windows, window)."""
@@ -139,11 +148,7 @@ def window_scores(model: Model, audio: Audio) -> tuple[list[Span], Floats]:
     """
     samples = audio.at(model.rate).samples
     windowed = Windowed(model, len(samples))
-    windows = windowed.slices(samples[None])[0]  # (n_windows, window)
-    if windowed.dither is not None:
-        windows = windows + windowed.dither
-    seconds = min(windowed.window, len(samples)) / model.rate
-    return [Span(float(start) / model.rate, seconds) for start in windowed.starts], ask(model, windows)
+    return windowed.spans(), windowed.each(samples[None])[0]
 
 
 def _is_finite(raw: object) -> bool:

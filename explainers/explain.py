@@ -25,7 +25,7 @@ from otoscope.adapters.windows import Windowed
 from otoscope.explainers.budget import peak_memory
 from otoscope.explainers.effects import TwoLevel
 from otoscope.explainers.evidence import choose_evidence, evidence_parts
-from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip, Score, spread
+from otoscope.explainers.explanation import Explanation, Outcome, RoundTrip, Score, WindowScore, spread
 from otoscope.explainers.gates import open_gates
 from otoscope.explainers.makers import undivided
 from otoscope.explainers.methods import Method, Request, Settings, all_methods, changed, find_method
@@ -126,7 +126,7 @@ def explain(
     outcome = entry.run(request)
     chosen = choose_evidence(outcome.weights, outcome.se)
     evidence, complement = render(outcome, chosen, windowed, settings)
-    round_trip = play_again(request, outcome.parts, evidence, complement)
+    round_trip, windows = play_again(request, outcome.parts, evidence, complement)
     gates = open_gates(request, entry, outcome, round_trip)
     notes = (*audio.notes(), *windowed.notes(), *outcome.notes, *_evidence_notes(outcome, chosen))
     return Explanation(
@@ -151,6 +151,7 @@ def explain(
         evidence=Audio(evidence, outcome.parts.audio.rate, "evidence"),
         complement=Audio(complement, outcome.parts.audio.rate, "complement"),
         round_trip=round_trip,
+        windows=windows,
         fidelity=outcome.fidelity,
         gates=gates.figures,
         curves=gates.curves,
@@ -218,16 +219,26 @@ def render(outcome: Outcome, chosen: Bools, model: Windowed, settings: Settings)
     return sounds[0], sounds[1]
 
 
-def play_again(request: Request, parts: Parts, evidence: Any, complement: Any) -> RoundTrip:
-    """Ask the model what it hears in the recording, the evidence, everything else, and all parts off."""
+def play_again(
+    request: Request, parts: Parts, evidence: Any, complement: Any
+) -> tuple[RoundTrip, tuple[WindowScore, ...]]:
+    """Ask the model what it hears in the recording, window by window, the evidence, everything else, and all off."""
+    model, recording = request.model, request.whole.audio.samples[None]
+    each = model.each(recording)[0]  # (n_windows, n_classes)
     off = parts.compose(np.zeros((1, parts.k)))[0]
     played = [resampled(sound[None], parts.audio.rate, request.model) for sound in (evidence, complement, off)]
-    scores = np.concatenate([request.model.predict(sound) for sound in (request.whole.audio.samples[None], *played)])
+    scores = np.concatenate([each.mean(axis=0)[None], *map(model.predict, played)])
     values = request.value(scores)
     plain = on_scale(scores, request.target, request.model.output, "score")
     tops = [request.model.labels[i] for i in scores.argmax(axis=1)]
     rows = zip(plain, values, tops, scores.tolist(), strict=True)
-    return RoundTrip(*(Score(float(score), float(value), top, tuple(row)) for score, value, top, row in rows))
+    trip = RoundTrip(*(Score(float(score), float(value), top, tuple(row)) for score, value, top, row in rows))
+    start, of_windows = request.whole.start, on_scale(each, request.target, model.output, "score")
+    windows = (
+        WindowScore(start + place.start, start + place.start + place.duration, float(score))
+        for place, score in zip(model.spans(), of_windows, strict=True)
+    )
+    return trip, tuple(windows)
 
 
 def _evidence_notes(outcome: Outcome, chosen: Bools) -> tuple[str, ...]:

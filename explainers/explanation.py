@@ -91,6 +91,15 @@ class Score:
 
 
 @dataclass(frozen=True)
+class WindowScore:
+    """The score of the target in one of the model's windows, from `start` to `end` in seconds of the recording."""
+
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True)
 class RoundTrip:
     """What the model says to the recording, to the evidence alone, to everything else, and to all parts off."""
 
@@ -131,6 +140,8 @@ class Explanation:
         The weights whose parts are the evidence.
     evidence, complement : Audio
     round_trip : RoundTrip
+    windows : tuple of WindowScore
+        The score of the recording is their mean.
     fidelity : dict
         Figures of the fit.
     gates : dict
@@ -174,6 +185,7 @@ class Explanation:
     evidence: Audio
     complement: Audio
     round_trip: RoundTrip
+    windows: tuple[WindowScore, ...]
     fidelity: dict[str, float | None]
     gates: dict[str, float | None]
     curves: Curves | None

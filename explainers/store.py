@@ -36,7 +36,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft
 from otoscope.adapters.windows import Span
 from otoscope.explainers.curves import Curves
-from otoscope.explainers.explanation import Explanation, RoundTrip, Score
+from otoscope.explainers.explanation import Explanation, RoundTrip, Score, WindowScore
 from otoscope.explainers.level_one import is_level_one, to_table
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Target
@@ -159,6 +159,7 @@ def to_document(explanation: Explanation) -> dict[str, Any]:
         "units": e.units,
         "span": asdict(e.span),
         "round_trip": asdict(e.round_trip),
+        "windows": [asdict(window) for window in e.windows],
         "gap": e.gap,
         "evidence_energy": float(e.parts.energy[e.evidence_mask].sum()),
         "fidelity": e.fidelity,
@@ -309,6 +310,7 @@ def _from_document(
         evidence=Audio(sounds["evidence"] / np.float32(gains["evidence"]), rate, "evidence"),
         complement=Audio(sounds["complement"] / np.float32(gains["complement"]), rate, "complement"),
         round_trip=RoundTrip(**scores),
+        windows=tuple(WindowScore(**window) for window in document.get("windows", [])),
         fidelity=document["fidelity"],
         gates=document.get("gates", {}),
         curves=_curves(document.get("curves")),
