@@ -46,7 +46,7 @@ class Gate:
 
 
 GATES = {
-    "over_random": Gate("the order of the weights beats one by chance by {:.2f} of the range", 0.1, 0.02, needed=True),
+    "over_random": Gate("the order of the weights beats one by chance by {:.2f} of the range", 0.08, 0.02, needed=True),
     "over_energy": Gate(
         "the order of the weights beats one by loudness by {:.2f} of the range", 0.02, -0.05, needed=True
     ),
