@@ -1,25 +1,28 @@
-"""The report: one self-contained page over all explanations below a folder, and an index for programs.
+"""The report: a page to look at, listen to and take apart for each recording, an index over several, one for programs.
 
-``report.html`` holds pictures and sounds as data, runs no script and fetches nothing (its content-security policy
-forbids both); labels and file names are escaped. Sounds are MP3, which every browser plays.
-``index.json`` lists the results.
+The page of a recording (``report.html``, ``stage.js``, ``sound.js``) is one file that needs nothing else: its
+content-security policy lets it run the one script it holds, known by its hash, and fetch nothing; labels and file names
+are escaped. With one recording below a folder its page is ``report.html``; with several that is an index of them
+(`otoscope.explainers.index`), and the pages lie in the recordings' own folders. ``index.json`` lists the results.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
-from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.methods import HOMES
-from otoscope.explainers.store import read_document
+from otoscope.explainers.store import load_explanation, read_document
+from otoscope.explainers.story import command, story
+from otoscope.explainers.story import sentence as sentence
 from otoscope.explainers.verdict import statements
 
 if TYPE_CHECKING:
@@ -29,7 +32,15 @@ N_WEIGHTS = 12
 N_CLASSES = 5
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
+ANSWERS = {
+    "original": "the recording",
+    "evidence": "the evidence alone",
+    "complement": "everything else",
+    "off": "all parts off",
+}
+
 Document = dict[str, Any]
+Result = tuple[Path, Document]
 
 
 def find_results(directory: str | Path) -> list[Path]:
@@ -57,6 +68,13 @@ def _order(result: tuple[Path, Document]) -> tuple[Any, ...]:
     return (*_heard(document), *_asked(document), rank, folder.name)
 
 
+class Written(NamedTuple):
+    """The report, and the folders that had to be left out, each with the reason."""
+
+    path: Path
+    left_out: list[tuple[str, str]]
+
+
 def write_report(directory: str | Path) -> Path:
     """Write ``report.html`` and ``index.json`` over all explanations below a folder.
 
@@ -68,25 +86,120 @@ def write_report(directory: str | Path) -> Path:
     Returns
     -------
     Path
-        The report.
+        The report: the page of the one recording, or the index of several.
 
     Raises
     ------
     OtoscopeError
-        If there are no explanations below the folder.
+        If there are no explanations below the folder that can be read.
     """
+    return write_pages(directory).path
+
+
+def write_pages(directory: str | Path) -> Written:
+    """Write the report, as `write_report`, and tell which results are damaged and therefore not in it."""
     directory = Path(directory)
-    results = sorted(((folder, read_document(folder)) for folder in find_results(directory)), key=_order)
+    results, left_out = _readable(directory)
     if not results:
-        raise OtoscopeError(f"{directory}: holds no explanations; name the folder they were saved in")
-    index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in results]}
+        why = f"; {left_out[0][1]}" if left_out else "; name the folder they were saved in"
+        raise OtoscopeError(f"{directory}: holds no explanations{' that can be read' if left_out else ''}{why}")
+    recordings = [list(same) for _, same in groupby(results, key=lambda result: _heard(result[1]))]
+    report = directory / "report.html"
+    if len(recordings) == 1:
+        kept = _write_page(report, directory, recordings[0], left_out)
+    else:
+        kept = _write_many(directory, recordings, left_out)
+    index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in kept]}
     text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     with whole_file(directory / "index.json") as partial:
         partial.write_text(text, encoding="utf-8")
-    text = template("report.html").render(recordings=_recordings(results))
-    with whole_file(directory / "report.html") as partial:
+    return Written(report, left_out)
+
+
+def _readable(directory: Path) -> tuple[list[Result], list[tuple[str, str]]]:
+    """Read the documents below a folder in the order of the report; set aside those that cannot be."""
+    results, left_out = [], []
+    for folder in find_results(directory):
+        try:
+            results.append((folder, read_document(folder)))
+        except OtoscopeError as error:
+            left_out.append((_below(directory, folder), str(error)))
+    return sorted(results, key=_order), left_out
+
+
+def _write_many(directory: Path, recordings: list[list[Result]], left_out: list[tuple[str, str]]) -> list[Result]:
+    """Write a page for each recording, and the index of them."""
+    from otoscope.explainers.index import Listed, write_index
+
+    kept, listed, taken = [], [], set()
+    for results in recordings:
+        place = directory / (results[0][0].relative_to(directory).parts or ("",))[0]
+        page = place / "report.html"
+        if page in taken:
+            page = place / f"report-{results[0][1]['audio']['sha256'][:8]}.html"
+        taken.add(page)
+        home = "../report.html" if place != directory else "report.html"
+        try:
+            held = _write_page(page, directory, results, left_out, home=home)
+        except OtoscopeError:
+            continue  # nothing of it can be read; `left_out` says why
+        kept += held
+        listed.append(Listed(results[0][1]["audio"]["name"], page.relative_to(directory).as_posix(), tuple(held)))
+    if not listed:
+        raise OtoscopeError(f"{directory}: holds no explanations that can be read; {left_out[0][1]}")
+    write_index(directory, listed, left_out)
+    return kept
+
+
+def _write_page(
+    page: Path,
+    directory: Path,
+    results: list[Result],
+    left_out: list[tuple[str, str]],
+    *,
+    home: str | None = None,
+) -> list[Result]:
+    """Write the page of a recording; give the results that are on it, and add the others to `left_out`."""
+    from otoscope.explainers.page import as_json, page_data
+
+    kept, explanations, lost = [], [], []
+    for folder, document in results:
+        try:
+            explanations.append(load_explanation(folder))
+            kept.append((folder, document))
+        except OtoscopeError as error:
+            lost.append((_below(directory, folder), str(error)))
+    left_out += lost
+    if not kept:
+        raise OtoscopeError(f"{directory}: holds no explanations that can be read; {lost[0][1]}")
+    script = source("sound.js") + source("stage.js").replace('"use strict";\n', "", 1)
+    several = len({(document["model"]["name"]) for _, document in kept}) > 1
+    text = template("report.html").render(
+        recording=kept[0][1]["audio"]["name"],
+        explanations=[{**_explanation(*result), "model_differs": several} for result in kept],
+        left_out=lost if home is not None else left_out,
+        home=home,
+        data=as_json(page_data(explanations)),
+        script=script,
+        script_hash=script_hash(script),
+    )
+    with whole_file(page) as partial:
         partial.write_text(text, encoding="utf-8")
-    return directory / "report.html"
+    return kept
+
+
+def _below(directory: Path, folder: Path) -> str:
+    return str(folder.relative_to(directory))
+
+
+def source(name: str) -> str:
+    """Read a script of the pages."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """Name a script in a content-security policy, so that it and no other one runs."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def _entry(directory: Path, folder: Path, document: Document) -> Document:
@@ -127,57 +240,27 @@ def template(name: str) -> Template:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
 
 
-def _recordings(results: Iterable[tuple[Path, Document]]) -> list[Document]:
-    """Group results by recording, then by model and span, so that each original is held once."""
-    recordings = []
-    for _, same in groupby(results, key=lambda result: _heard(result[1])):
-        group = list(same)
-        spans = [_span(list(span)) for _, span in groupby(group, key=lambda result: _asked(result[1]))]
-        recordings.append({"name": group[0][1]["audio"]["name"], "spans": spans})
-    return recordings
-
-
-def _span(results: list[tuple[Path, Document]]) -> Document:
-    folder, first = results[0]
-    labels, original = first["model"]["labels"], first["round_trip"]["original"]
-    classes = sorted(zip(labels, original["all"], strict=True), key=lambda pair: -pair[1])[:N_CLASSES]
-    start, duration = first["span"]["start"], first["span"]["duration"]
-    said = ", ".join(f"{label} = {value:.2f}" for label, value in classes)
-    if first["model"]["output"] != "regression":
-        said = f"heard {classes[0][0]} ({classes[0][1]:.0%})"
-    return {
-        "model": first["model"]["name"],
-        "said": said,
-        "classes": classes,
-        "start": start,
-        "end": start + duration,
-        "sound": _sound(folder / "original.wav"),
-        "explanations": [_explanation(*result) for result in results],
-    }
-
-
 def _explanation(folder: Path, document: Document) -> Document:
     weights = sorted(document["weights"], key=lambda weight: -abs(weight["weight"]))
-    trip = document["round_trip"]
-    target = document["target"]["name"]
+    trip, labels = document["round_trip"], document["model"]["labels"]
+    classes = sorted(zip(labels, trip["original"]["all"], strict=True), key=lambda pair: -pair[1])
     return {
         "method": document["method"],
-        "target": target,
-        "sentence": sentence(document),
+        "model": document["model"]["name"],
+        "target": document["target"]["name"],
+        "regression": document["model"]["output"] == "regression",
+        "story": story(document),
         "verdict": document.get("verdict"),
         "gates": statements({**document["fidelity"], **document.get("gates", {})}) if document.get("gates") else [],
         "notes": document["notes"],
-        "evidence": _sound(folder / "evidence.wav"),
-        "complement": _sound(folder / "complement.wav"),
-        "evidence_says": _says(target, trip["evidence"], document),
-        "complement_says": _says(target, trip["complement"], document),
+        "answers": [(ANSWERS[name], trip[name]) for name in ANSWERS],
+        "classes": classes[:N_CLASSES],
+        "n_classes": len(classes),
         "level_one": _level_one(folder, document),
-        "picture": as_data("image/png", (folder / "map.png").read_bytes()),
-        "alt": f"Spectrogram of {document['audio']['name']} with what speaks for and against {target}; "
-        f"strongest: {weights[0]['name']}",
         "units": document["units"],
         "has_se": weights[0]["se"] is not None,
         "weights": weights[:N_WEIGHTS],
+        "command": command(document),
         "facts": _facts(document),
     }
 
@@ -211,29 +294,6 @@ def level_sentence(document: Document) -> str:
     )
 
 
-def _says(target: str, answer: Document, document: Document) -> str:
-    told = f"{target} {answer['score']:.3f}"
-    return told if document["model"]["output"] == "regression" else f"{told}, top {answer['top']}"
-
-
-def sentence(document: Document) -> str:
-    """Tell an explanation in words, from its numbers."""
-    trip, target = document["round_trip"], document["target"]["name"]
-    weights = sorted(document["weights"], key=lambda weight: -weight["weight"])
-    chosen = [weight for weight in weights if weight["evidence"]]
-    scores = {name: f"{answer['score']:.3f}" for name, answer in trip.items()}
-    by_way = f" by way of {document['level_one']['feature'].replace('_', ' ')}" if "level_one" in document else ""
-    if not chosen:
-        return f"The score of {target} is {scores['original']}; no part clearly speaks for it{by_way}."
-    energy = document["evidence_energy"]
-    parts = "1 part" if len(chosen) == 1 else f"{len(chosen)} parts"
-    return (
-        f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "
-        f"are the evidence{by_way}: alone they score {scores['evidence']}, everything else {scores['complement']}, "
-        f"all parts off {scores['off']}. The strongest is {weights[0]['name']}."
-    )
-
-
 def _facts(document: Document) -> list[tuple[str, str]]:
     figures = {**document["fidelity"], **document.get("gates", {})}
     fidelity = {key: f"{value:.4g}" for key, value in figures.items() if value is not None}
@@ -252,13 +312,6 @@ def _facts(document: Document) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     return [(key, value) for key, value in facts.items() if value is not None]
-
-
-def _sound(path: Path) -> str:
-    """Encode a WAV as MP3 data."""
-    from otoscope.adapters.audio import load_audio
-
-    return mp3(load_audio(path))
 
 
 def mp3(audio: Audio) -> str:

@@ -91,7 +91,9 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool = False) -> Path:
+def save(
+    explanation: Explanation, folder: str | Path, *, equal_loudness: bool = False, spec: str | None = None
+) -> Path:
     """Write an explanation into a folder, which must not hold anything else.
 
     Parameters
@@ -101,6 +103,8 @@ def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool =
     equal_loudness : bool
         Bring evidence and complement to the root-mean-square level of the original, so that they are compared by what
         is in them; the gains stand in the JSON.
+    spec : str, optional
+        What the model was asked for by (a name, a card, a folder), for the command that makes the result again.
 
     Returns
     -------
@@ -121,6 +125,8 @@ def save(explanation: Explanation, folder: str | Path, *, equal_loudness: bool =
     gains = _gains(explanation) if equal_loudness else {"evidence": 1.0, "complement": 1.0}
     with whole_or_nothing(folder) as partial:
         document = {**to_document(explanation), "gains": gains}
+        if spec is not None:
+            document["model"]["spec"] = spec
         text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
         (partial / "explanation.json").write_text(text + "\n", encoding="utf-8")
         np.savez_compressed(partial / "arrays.npz", allow_pickle=False, **_arrays(explanation))

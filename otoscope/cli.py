@@ -15,6 +15,7 @@ from otoscope.cli_emotion import match, timeline
 from otoscope.cli_evaluate import evaluate
 from otoscope.cli_lab import benchmark, train
 from otoscope.cli_models import card, doctor, methods, models
+from otoscope.cli_report import report
 from otoscope.console import Group, print_json, print_result, stop_cleanly
 from otoscope.options import BATCH, CALLS, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
 
@@ -39,7 +40,7 @@ def main() -> None:
     stop_cleanly()
 
 
-for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate):
+for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate, report):
     main.add_command(command)
 
 

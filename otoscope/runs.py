@@ -247,7 +247,7 @@ def explain_one(
     folder = run.out / result_folder(explanation, audio.name)
     if run.resume and not run.force and folder.exists():
         raise OtoscopeError(f"{folder} holds a result of other settings; use --force to replace it, or another --out")
-    save(explanation, folder, equal_loudness=run.equal_loudness)
+    save(explanation, folder, equal_loudness=run.equal_loudness, spec=run.model)
     return {**summary(to_document(explanation)), "folder": str(folder)}
 
 

@@ -7,6 +7,7 @@ file itself. Where there is no Chromium the tests that need one are skipped, wit
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,15 @@ def opened(browser: Browser, path: Path, **context: Any) -> Iterator[Page]:
         assert fetched == []
     finally:
         surroundings.close()
+
+
+def until(page: Page, condition: str, seconds: float = 20.0) -> None:
+    """Wait for a condition in JavaScript; playwright's own way needs ``eval``, which pages with a policy forbid."""
+    ends = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        if time.monotonic() > ends:
+            pytest.fail(f"waited {seconds:g} s for {condition}")
+        page.wait_for_timeout(20)
 
 
 def serious_faults(page: Page) -> list[str]:
