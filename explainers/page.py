@@ -49,10 +49,12 @@ def page_data(explanations: list[Explanation]) -> Data:
     Returns
     -------
     dict
-        ``sounds``, ``parts`` and ``explanations``; what several explanations share is there once.
+        ``sounds``, ``phases`` (of the off value ``noise``), ``parts`` and ``explanations``; what several explanations
+        share is there once.
     """
     sounds: dict[str, Data] = {}
     parts: dict[str, Data] = {}
+    phases: list[str] = []
     entries = []
     for explanation in explanations:
         audio = explanation.parts.audio
@@ -62,10 +64,15 @@ def page_data(explanations: list[Explanation]) -> Data:
         way = _key(explanation.parts.labels, sound, *_particular(explanation.parts))
         if way not in parts:
             parts[way] = taken_apart(explanation.parts)
+            if "phase" in parts[way]:  # one for all ways to take a sound apart, and large
+                phase = parts[way]["phase"]
+                phases += [] if phase in phases else [phase]
+                parts[way]["phase"] = phases.index(phase)
         entries.append(
             {**entry(explanation), "sound": list(sounds).index(sound), "parts": list(parts).index(way)},
         )
-    return {"sounds": list(sounds.values()), "parts": list(parts.values()), "explanations": entries}
+    shared = {"sounds": list(sounds.values()), "phases": phases, "parts": list(parts.values())}
+    return {**shared, "explanations": entries}
 
 
 def as_json(data: Data) -> str:

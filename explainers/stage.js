@@ -76,7 +76,7 @@ class Stage {
       way.sounds = await Promise.all(way.sounds.map(decode));
       if (way.offs) way.offs = await Promise.all(way.offs.map(decode));
     }
-    if (way.phase) way.phase = new Int16Array((await inflate(way.phase)).buffer);
+    if (way.phase !== undefined) way.phase = new Int16Array((await inflate(this.data.phases[way.phase])).buffer);
     way.ready = true;
   }
 
