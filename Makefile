@@ -24,11 +24,9 @@ bench: $(READY)
 bench-planted: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_planted
 
-# The picture in the README: the demo's report as headless Chromium shows it.
+# The pictures in the README: the demo's report as headless Chromium shows it.
 picture: demo
-	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1420 \
-	  --screenshot=docs/report.png "file://$(CURDIR)/out/demo/report.html"
-	$(BIN)/python -c "from PIL import Image; Image.open('docs/report.png').quantize(256).save('docs/report.png', optimize=True)"
+	$(BIN)/python -m tests.pictures out/demo/report.html docs
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info

@@ -8,10 +8,15 @@ which it writes into the file.
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from otoscope.adapters.errors import OtoscopeError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -20,6 +25,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises
     ------
+    OtoscopeError
+        If the disk is full.
     OSError
         If the folder of `path` is missing or cannot be written to.
 
@@ -31,7 +38,26 @@ def whole_file(path: Path) -> Iterator[Path]:
     ...     [file.name for file in Path(folder).iterdir()]
     ['scores.csv']
     """
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+    with told_if_full(path), tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         partial = Path(folder) / path.name
         yield partial
         partial.replace(path)
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one that says what could not be written, and what to do.
+
+    Raises
+    ------
+    OtoscopeError
+        If the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OtoscopeError(
+            f"{path}: cannot be written, the disk is full ({error.strerror}); make room or choose another place"
+        ) from None

@@ -34,6 +34,7 @@ import numpy.typing as npt
 from otoscope.adapters.audio import Audio, write_wav
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Stft
+from otoscope.adapters.whole_file import told_if_full
 from otoscope.adapters.windows import Span
 from otoscope.explainers.curves import Curves
 from otoscope.explainers.explanation import Explanation, RoundTrip, Score, WindowScore
@@ -82,7 +83,8 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise OtoscopeError(f"{folder}: cannot be written ({error.strerror}); choose another place") from None
     try:
-        yield partial
+        with told_if_full(folder):
+            yield partial
         partial.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)

@@ -58,7 +58,7 @@ GATES = {
     "calls_per_part": Gate("{:.1f} calls for each part", 7.5, 0.0),
     "effect": Gate("switching everything off moves the score by {:.2f} of the range", 0.05, 1e-6, needed=True),
     "place": Gate(
-        "the hottest place of the map stays {:.2f} as hot as the hottest when parts are spread by area, not by energy",
+        "the hottest place of the map holds at {:.2f} of 1 however weights are spread within parts",
         0.6,
         0.0,
     ),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
 from otoscope.adapters.audio import Audio
+from otoscope.adapters.errors import OtoscopeError
 from otoscope.cli import main
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation
@@ -336,3 +339,48 @@ def test_the_command_writes_the_pages_again_and_names_what_is_damaged(folder: Pa
         failed = CliRunner().invoke(main, ["report", str(tmp_path / wrong)])
         assert failed.exit_code == 1
         assert said in failed.output
+
+
+@contextmanager
+def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
+    """Mount a disk that holds little; skip the test where that is not allowed."""
+    place.mkdir()
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_costs_one_line_and_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
+    explanation = explanations(folder)[0]
+    with small_disk(tmp_path / "result", 100) as disk:
+        with pytest.raises(OtoscopeError, match="the disk is full"):
+            save(explanation, disk / "one")
+        assert list(disk.iterdir()) == []
+    with small_disk(tmp_path / "page", 2000) as disk:
+        shutil.copytree(folder / "rec" / "4", disk / "rec")
+        room = shutil.disk_usage(disk).free
+        (disk / "filling").write_bytes(b"0" * (room - 20_000))
+        done = CliRunner().invoke(main, ["report", str(disk)])
+        assert done.exit_code == 1
+        assert "disk is full" in str(done.exception) + done.output
+        assert {path.name for path in disk.iterdir()} == {"rec", "filling"}
+
+
+def test_twenty_minutes_are_searched_and_ten_seconds_shown(browser: Browser, tmp_path: Path) -> None:
+    minute = np.tile(0.01 * noise(seconds=1.0, level=1.0), 60 * 20).astype(np.float32)
+    minute[600 * RATE : 604 * RATE] += tone(1000.0, seconds=4.0, level=0.5)
+    audio = Audio(minute, RATE, "long.wav")
+    settings = Settings(parts="grid", n_parts=8, calls=64)
+    save(explain(listener(), audio, target=0, settings=settings, name="m"), tmp_path / "long")
+    report = write_report(tmp_path)
+    assert report.stat().st_size < 1e6
+    with opened(browser, report) as page:
+        until(page, "document.body.dataset.ready === 'yes'")
+        start, end = page.evaluate("otoscope.view")
+        assert start <= 600 < 604 <= end
+        assert end - start == pytest.approx(10)
