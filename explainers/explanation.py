@@ -268,6 +268,12 @@ class Explanation:
 
         return save(self, folder, equal_loudness=equal_loudness)
 
+    def _repr_html_(self) -> str:
+        """Show picture, sounds and story in a notebook."""
+        from otoscope.explainers.notebook import as_html
+
+        return as_html(self)
+
     def strongest(self, n: int = 3) -> list[int]:
         """Weights of largest size, the strongest first."""
         return [int(index) for index in np.argsort(-np.abs(self.weights), kind="stable")[:n]]

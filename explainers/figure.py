@@ -1,5 +1,8 @@
 """The picture of an explanation: spectrogram, map, weights; for grouped layers also pitch class × time.
 
+PNG, or SVG or PDF for a paper: there text, bars and outlines are vectors, the cells of the picture an image. Letters
+are outlines in SVG, so that they look the same everywhere, and embedded TrueType in PDF, so that they can be searched.
+
 In the map grey is what sounds, red speaks for the target and blue against it, the stronger the more colour; evidence is
 outlined. Time in seconds of the recording, frequency in hertz on a log axis with the Cs marked.
 """
@@ -7,10 +10,11 @@ outlined. Time in seconds of the recording, frequency in hertz on a log axis wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
 from otoscope.explainers.evidence import members
@@ -21,6 +25,7 @@ from otoscope.explainers.targets import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 N_ROWS = 320
 FLOOR = -80.0
@@ -28,29 +33,74 @@ FOR, AGAINST = np.array([0.84, 0.10, 0.11]), np.array([0.13, 0.36, 0.80])
 N_BARS = 10
 
 
-def draw(explanation: Explanation, path: str | Path) -> None:
-    """Draw an explanation into a PNG file."""
+Width = Literal["screen", "double", "single"]
+
+UNDATED: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+STABLE = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "otoscope"}
+WIDTHS = {"screen": 13.0, "double": 7.0, "single": 3.4}  # inches
+PAPER_FONT = 8.5  # points; the smallest letters are 7
+
+
+def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen") -> None:
+    """Draw an explanation into a PNG, SVG or PDF file; the same explanation gives the same bytes.
+
+    Parameters
+    ----------
+    explanation : Explanation
+    path : str or Path
+    width : {"screen", "double", "single"}
+        13 inches, or two columns (7 inches) or one (3.4 inches) of a paper, with letters of 7 points at least. One
+        column has no room for the plain spectrogram.
+
+    Raises
+    ------
+    OtoscopeError
+        If the suffix or the width is none of these.
+    """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    suffix = Path(path).suffix.lower()
+    if suffix not in UNDATED:
+        raise OtoscopeError(f"{path}: pictures are {', '.join(UNDATED)}; choose one of these suffixes")
+    if width not in WIDTHS:
+        raise unknown("width", width, WIDTHS)
+    with rc_context({**STABLE, **({} if width == "screen" else {"font.size": PAPER_FONT})}):
+        if width == "single":
+            figure = Figure(figsize=(WIDTHS[width], 4.6), layout="constrained")
+            upper, lower = figure.subplots(2, 1, height_ratios=[1.2, 1])
+            _map(explanation, upper)
+            _bars(explanation, lower, n=5)
+        else:
+            figure = _wide(Figure(layout="constrained"), explanation, WIDTHS[width])
+        figure.savefig(path, dpi=100 if width == "screen" else 300, metadata=UNDATED[suffix])
+
+
+def _wide(figure: Figure, explanation: Explanation, inches: float) -> Figure:
+    """Draw spectrogram and map above one another, the weights beside them."""
     pitch = "groups" in explanation.native
-    figure = Figure(figsize=(13, 8.6 if pitch else 7.2), layout="constrained")
+    figure.set_size_inches(inches, (8.6 if pitch else 7.2) * (inches / 13) ** 0.8)
     ratios = [1, 1, 0.55] if pitch else [1, 1]
     cells = figure.add_gridspec(len(ratios), 2, width_ratios=[2.6, 1], height_ratios=ratios)
     _spectrogram(explanation, figure.add_subplot(cells[0, 0]))
     _map(explanation, figure.add_subplot(cells[1, 0]))
     if pitch:
         _groups(explanation, figure.add_subplot(cells[2, 0]))
-    _bars(explanation, figure.add_subplot(cells[:, 1]))
+    _bars(explanation, figure.add_subplot(cells[:, 1]), n=N_BARS if inches > WIDTHS["double"] else 6)
     method = explanation.method
     if is_level_one(explanation.native):
         method += f", level two: {explanation.native['names'][int(explanation.native['feature'])]}"
     figure.suptitle(as_text(f"{explanation.audio.name} · {explanation.model} · {method} · {explanation.target.name}"))
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    return figure
 
 
 def as_text(text: str) -> str:
-    """Keep matplotlib from reading dollars as mathematics."""
-    return text.replace("$", r"\$")
+    """Keep matplotlib from reading dollars as mathematics, and tabs and line ends out of the picture."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def rows(parts: Parts) -> Floats:
@@ -100,7 +150,7 @@ def show(parts: Parts, axes: Axes, image: Floats, **settings: Any) -> None:
 
 def _spectrogram(explanation: Explanation, axes: Axes) -> None:
     show(explanation.parts, axes, level(explanation.parts), cmap="magma", vmin=0, vmax=1)
-    axes.set_title("what sounds", loc="left", fontsize=10)
+    axes.set_title("what sounds", loc="left", fontsize="medium")
 
 
 def tinted(parts: Parts, strength: Floats, hues: tuple[Floats, Floats] = (FOR, AGAINST)) -> Floats:
@@ -117,9 +167,9 @@ def _map(explanation: Explanation, axes: Axes) -> None:
     show(explanation.parts, axes, tinted(explanation.parts, colour(explanation)))
     outlined = explanation.groups is None and outline(explanation.parts, axes, explanation.evidence_mask)
     axes.set_title(
-        "what mattered: red for, blue against" + (", outlined the evidence" if outlined else ""),
+        "red for, blue against" + (", outlined: evidence" if outlined else ""),
         loc="left",
-        fontsize=10,
+        fontsize="medium",
     )
     axes.set_xlabel("seconds")
 
@@ -140,28 +190,28 @@ def _groups(explanation: Explanation, axes: Axes) -> None:
     start, limit = explanation.span.start, float(np.abs(cells).max()) or 1.0
     extent = (start, start + explanation.audio.seconds, -0.5, len(cells) - 0.5)
     axes.imshow(cells, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set_yticks(range(len(cells)), [str(name) for name in explanation.native["group_names"]], fontsize=7)
-    axes.set_title("which notes, when", loc="left", fontsize=10)
+    axes.set_yticks(range(len(cells)), [str(name) for name in explanation.native["group_names"]], fontsize="x-small")
+    axes.set_title("which notes, when", loc="left", fontsize="medium")
     axes.set_xlabel("seconds")
 
 
-def _bars(explanation: Explanation, axes: Axes) -> None:
-    strongest = explanation.strongest(N_BARS)[::-1]
+def _bars(explanation: Explanation, axes: Axes, n: int) -> None:
+    strongest = explanation.strongest(n)[::-1]
     weights = explanation.weights[strongest]
     errors = None if explanation.se is None else 2 * explanation.se[strongest]
     colours = np.where(weights[:, None] > 0, FOR, AGAINST)
-    axes.barh(range(len(strongest)), weights, xerr=errors, color=colours, ecolor="0.4")
+    axes.barh(range(len(strongest)), weights, xerr=errors, color=colours, ecolor="0.4", height=0.5)
     axes.set_yticks([])
     for place, index in enumerate(strongest):
         axes.annotate(
             as_text(explanation.names[index]),
-            (0.02, place + 0.42),
+            (0.02, place + 0.27),
             xycoords=("axes fraction", "data"),
-            fontsize=7.5,
+            fontsize="small",
             va="bottom",
         )
     axes.set_ylim(-0.6, len(strongest) + 0.1)
     axes.axvline(0, color="0.4", linewidth=0.8)
-    axes.set_xlabel(f"weight ({explanation.units})" + ("" if errors is None else " ± 2 standard errors"))
-    axes.set_title("strongest parts", loc="left", fontsize=10)
+    axes.set_xlabel(f"weight ({explanation.units})" + ("" if errors is None else " ± 2 se"))
+    axes.set_title("strongest parts", loc="left", fontsize="medium")
     axes.spines[["top", "right", "left"]].set_visible(False)

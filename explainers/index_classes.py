@@ -251,7 +251,7 @@ def _snippet(folder: Path, stretch: Stretch) -> str | None:
 
     with opened(folder / "evidence.wav") as file:
         rate = int(file.samplerate)
-        file.seek(0)
+        file.seek(min(round(stretch.start * rate), file.frames - 1))
         samples = file.read(round(stretch.duration * rate), dtype="float32")
     return mp3(Audio(faded(samples, rate), rate)) if samples.any() else None
 

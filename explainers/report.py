@@ -15,6 +15,7 @@ import json
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
@@ -144,7 +145,9 @@ def _write_many(directory: Path, recordings: list[list[Result]], left_out: list[
         except OtoscopeError:
             continue  # nothing of it can be read; `left_out` says why
         kept += held
-        listed.append(Listed(results[0][1]["audio"]["name"], page.relative_to(directory).as_posix(), tuple(held)))
+        listed.append(
+            Listed(results[0][1]["audio"]["name"], quote(page.relative_to(directory).as_posix()), tuple(held))
+        )
     if not listed:
         raise OtoscopeError(f"{directory}: holds no explanations that can be read; {left_out[0][1]}")
     write_index(directory, listed, left_out)

@@ -13,6 +13,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.cli_compare import compare
 from otoscope.cli_emotion import match, timeline
 from otoscope.cli_evaluate import evaluate
+from otoscope.cli_export import export
 from otoscope.cli_lab import benchmark, train
 from otoscope.cli_models import card, doctor, methods, models
 from otoscope.cli_report import report
@@ -40,7 +41,7 @@ def main() -> None:
     stop_cleanly()
 
 
-for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate, report):
+for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate, report, export):
     main.add_command(command)
 
 
