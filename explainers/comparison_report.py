@@ -39,8 +39,8 @@ from otoscope.explainers.cases import (
 )
 from otoscope.explainers.comparison_figure import Strip, draw_agreement, draw_difference, draw_maps, draw_overview
 from otoscope.explainers.difference import Difference
+from otoscope.explainers.embedding import as_data, mp3, template
 from otoscope.explainers.parts import Bools
-from otoscope.explainers.report import as_data, mp3, template
 
 SCHEMA = "otoscope/comparison/1"
 FILES = ("compare.html", "compare.json", "compare.csv", "compare.png")

@@ -26,9 +26,10 @@ import numpy as np
 
 from otoscope.adapters.errors import unknown
 from otoscope.adapters.whole_file import whole_file
+from otoscope.explainers.document import to_document
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.figure import Width, draw
-from otoscope.explainers.store import slug, to_document
+from otoscope.explainers.store import slug
 from otoscope.explainers.targets import Floats
 
 RISKY = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for a formula

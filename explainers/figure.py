@@ -40,7 +40,7 @@ UNDATED: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-STABLE = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "otoscope"}
+STABLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "otoscope"}
 WIDTHS = {"screen": 13.0, "double": 7.0, "single": 3.4}  # inches
 PAPER_FONT = 8.5  # points; the smallest letters are 7
 

@@ -12,9 +12,6 @@ whose files are damaged is named on the page and costs no other.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 from otoscope.adapters.audio import load_audio
 from otoscope.adapters.pitch import PITCH_CLASSES
 from otoscope.adapters.whole_file import whole_file
+from otoscope.explainers.embedding import safe_json, script_hash, source, template
 from otoscope.explainers.index_classes import Document, Result, as_picture, classes, counted, read_map, tried
 from otoscope.explainers.summaries import SNIPPET, thumbnail
 
@@ -71,19 +69,17 @@ def write_index(directory: str | Path, recordings: Sequence[Listed], left_out: S
     Path
         The page.
     """
-    from otoscope.explainers.report import template  # here, as the report in turn calls this
-
     directory = Path(directory)
     results = [one for place, listed in enumerate(recordings) for one in _results(listed, place)]
     unread: dict[Path, str] = {}
     rows = [_row(one, unread if place < N_THUMBNAILS else None) for place, one in enumerate(recordings)]
     by_class = classes(results, unread)
     damaged = [(folder.relative_to(directory).as_posix(), reason) for folder, reason in unread.items()]
-    script = template("index.js").render()
+    script = source("index.js")
     text = template("index.html").render(
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=_safe_json([_searched(one) for one in recordings]),
+        script_hash=script_hash(script),
+        data=safe_json([_searched(one) for one in recordings]),
         rows=rows,
         n_results=len(results),
         choices=_choices(results),
@@ -102,15 +98,6 @@ def write_index(directory: str | Path, recordings: Sequence[Listed], left_out: S
 
 def _results(one: Listed, place: int = 0) -> list[Result]:
     return [Result(place, one.name, one.page, *result) for result in one.results]
-
-
-def _safe_json(value: Any) -> str:
-    r"""Write JSON that cannot end the script element it stands in.
-
-    >>> _safe_json("</script>")
-    '"\\u003c/script>"'
-    """
-    return json.dumps(value, separators=(",", ":")).replace("<", r"\u003c")
 
 
 def _choices(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:

@@ -24,6 +24,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pitch import PITCH_CLASSES, note_name
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers import grid
+from otoscope.explainers.embedding import as_data, mp3
 from otoscope.explainers.summaries import Stretch, Summary, faded, heaviest, painted, summarise, usual_columns
 
 N_CLASSES = 24  # with pictures and sounds
@@ -247,8 +248,6 @@ def read_map(folder: Path) -> Floats:
 
 def _snippet(folder: Path, stretch: Stretch) -> str | None:
     """Cut a stretch out of the evidence, as MP3 data; None where it is silent there."""
-    from otoscope.explainers.report import mp3
-
     with opened(folder / "evidence.wav") as file:
         rate = int(file.samplerate)
         file.seek(min(round(stretch.start * rate), file.frames - 1))
@@ -259,8 +258,6 @@ def _snippet(folder: Path, stretch: Stretch) -> str | None:
 def as_picture(colours: Floats, **settings: Any) -> str:
     """Encode colours (n_rows, n_columns, 3 or 4) as WebP data."""
     from matplotlib.image import imsave
-
-    from otoscope.explainers.report import as_data
 
     buffer = io.BytesIO()
     imsave(buffer, np.clip(colours, 0, 1), format="webp", pil_kwargs=settings)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from otoscope.explainers.document import to_document
+from otoscope.explainers.embedding import as_data, mp3, template
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.figure import draw
-from otoscope.explainers.report import as_data, mp3, template
-from otoscope.explainers.store import to_document
 from otoscope.explainers.story import story
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import zlib
 from typing import Any
 
@@ -73,11 +72,6 @@ def page_data(explanations: list[Explanation]) -> Data:
         )
     shared = {"sounds": list(sounds.values()), "phases": phases, "parts": list(parts.values())}
     return {**shared, "explanations": entries}
-
-
-def as_json(data: Data) -> str:
-    """Write data so that it can stand in a page: no bracket can end the element it stands in."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def encoded(audio: Audio) -> Data:

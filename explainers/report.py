@@ -8,30 +8,23 @@ are escaped. With one recording below a folder its page is ``report.html``; with
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.whole_file import whole_file
+from otoscope.explainers.embedding import as_data, safe_json, script_hash, source, template
 from otoscope.explainers.methods import HOMES
 from otoscope.explainers.store import load_explanation, read_document
 from otoscope.explainers.story import command, story
 from otoscope.explainers.story import sentence as sentence
 from otoscope.explainers.verdict import statements
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 N_WEIGHTS = 12
 N_CLASSES = 5
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 ANSWERS = {
     "original": "the recording",
@@ -163,7 +156,7 @@ def _write_page(
     home: str | None = None,
 ) -> list[Result]:
     """Write the page of a recording; give the results that are on it, and add the others to `left_out`."""
-    from otoscope.explainers.page import as_json, page_data
+    from otoscope.explainers.page import page_data
 
     kept, explanations, lost = [], [], []
     for folder, document in results:
@@ -182,7 +175,7 @@ def _write_page(
         explanations=[{**_explanation(*result), "model_differs": several} for result in kept],
         left_out=lost if home is not None else left_out,
         home=home,
-        data=as_json(page_data(explanations)),
+        data=safe_json(page_data(explanations)),
         script=script,
         script_hash=script_hash(script),
     )
@@ -193,16 +186,6 @@ def _write_page(
 
 def _below(directory: Path, folder: Path) -> str:
     return str(folder.relative_to(directory))
-
-
-def source(name: str) -> str:
-    """Read a script of the pages."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def script_hash(script: str) -> str:
-    """Name a script in a content-security policy, so that it and no other one runs."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def _entry(directory: Path, folder: Path, document: Document) -> Document:
@@ -233,14 +216,6 @@ def summary(document: Document) -> Document:
         "notes": document["notes"],
         **({"level_one": document["level_one"]} if "level_one" in document else {}),
     }
-
-
-def template(name: str) -> Template:
-    """Open the template of a page, which escapes what it is given and refuses what it does not know."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("otoscope.explainers", ".")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
 
 
 def _explanation(folder: Path, document: Document) -> Document:
@@ -315,20 +290,3 @@ def _facts(document: Document) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     return [(key, value) for key, value in facts.items() if value is not None]
-
-
-def mp3(audio: Audio) -> str:
-    """Encode a sound as MP3 data; a rate that MP3 lacks is resampled, a level beyond full scale is lowered."""
-    import soundfile
-
-    if audio.rate not in MP3_RATES:
-        audio = audio.at(44100)
-    peak = float(abs(audio.samples).max())
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio.samples / max(1.0, peak), audio.rate, format="MP3", subtype="MPEG_LAYER_III")
-    return as_data("audio/mpeg", buffer.getvalue())
-
-
-def as_data(kind: str, content: bytes) -> str:
-    """Put a picture or a sound into an address, so that a page holds it itself."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -24,9 +24,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +37,11 @@ from otoscope.adapters.spectra import Stft
 from otoscope.adapters.whole_file import told_if_full
 from otoscope.adapters.windows import Span
 from otoscope.explainers.curves import Curves
+from otoscope.explainers.document import SCHEMA, to_document
 from otoscope.explainers.explanation import Explanation, RoundTrip, Score, WindowScore
-from otoscope.explainers.level_one import is_level_one, to_table
+from otoscope.explainers.level_one import is_level_one
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Target
-
-SCHEMA = "otoscope/explanation/1"
 
 
 def result_folder(explanation: Explanation, recording: str) -> Path:
@@ -153,59 +152,6 @@ def _gains(explanation: Explanation) -> dict[str, float]:
     return {name: original / own if own > 1e-6 else 1.0 for name, own in pairs.items()}
 
 
-def to_document(explanation: Explanation) -> dict[str, Any]:
-    """Everything but arrays, as plain values."""
-    e = explanation
-    parts = e.parts
-    return {
-        "schema": SCHEMA,
-        "method": e.method,
-        "model": {"name": e.model, "fingerprint": e.fingerprint, "labels": list(e.labels), "output": e.output},
-        "audio": {"name": e.audio.name, "sha256": e.audio_sha256, "rate": e.audio.rate},
-        "target": asdict(e.target),
-        "scale": e.scale,
-        "units": e.units,
-        "span": asdict(e.span),
-        "round_trip": asdict(e.round_trip),
-        "windows": [asdict(window) for window in e.windows],
-        "gap": e.gap,
-        "evidence_energy": float(e.parts.energy[e.evidence_mask].sum()),
-        "fidelity": e.fidelity,
-        "gates": e.gates,
-        "verdict": None if e.verdict is None else asdict(e.verdict),
-        "curves": None if e.curves is None else {key: value.tolist() for key, value in asdict(e.curves).items()},
-        "weights": [
-            {
-                "name": e.names[i],
-                "weight": float(e.weights[i]),
-                "se": None if e.se is None else float(e.se[i]),
-                "interval": None if e.interval is None else e.interval[i].tolist(),
-                "energy": float(e.energy[i]),
-                "evidence": bool(e.chosen[i]),
-            }
-            for i in range(len(e.weights))
-        ],
-        "parts": {
-            "names": list(parts.names),
-            "extents": np.round(parts.extents, 4).tolist(),
-            "energy": parts.energy.tolist(),
-            "off": parts.off,
-            "seed": parts.seed,
-            "n_fft": parts.stft.n_fft,
-            "hop_length": parts.stft.hop_length,
-        },
-        "n_calls": e.n_calls,
-        "seconds": round(e.seconds, 3),
-        "memory": e.memory,
-        "seed": e.seed,
-        "settings": e.settings,
-        "route": e.route,
-        "versions": e.versions,
-        "notes": list(e.notes),
-        **({"level_one": to_table(e.native)} if is_level_one(e.native) else {}),
-    }
-
-
 def _arrays(e: Explanation) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {
         "labels": e.parts.labels.astype(np.uint16),
@@ -246,7 +192,7 @@ def load_explanation(folder: str | Path) -> Explanation:
                 calls = {name: file[name] for name in file.files}
         sounds = {name: _read_wav(folder / f"{name}.wav") for name in ("original", "evidence", "complement")}
         return _from_document(document, arrays, calls, sounds)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile, AttributeError, IndexError, KeyError, ValueError, TypeError) as error:
         raise OtoscopeError(f"{folder}: this explanation is damaged ({error}); make it again") from None
 
 

@@ -15,6 +15,7 @@ from otoscope.cli_emotion import match, timeline
 from otoscope.cli_evaluate import evaluate
 from otoscope.cli_export import export
 from otoscope.cli_lab import benchmark, train
+from otoscope.cli_listen import listen
 from otoscope.cli_models import card, doctor, methods, models
 from otoscope.cli_report import report
 from otoscope.console import Group, print_json, print_result, stop_cleanly
@@ -41,7 +42,21 @@ def main() -> None:
     stop_cleanly()
 
 
-for command in (models, methods, doctor, card, train, benchmark, timeline, match, compare, evaluate, report, export):
+for command in (
+    models,
+    methods,
+    doctor,
+    card,
+    train,
+    benchmark,
+    timeline,
+    match,
+    compare,
+    evaluate,
+    report,
+    export,
+    listen,
+):
     main.add_command(command)
 
 

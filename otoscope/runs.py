@@ -14,13 +14,14 @@ from otoscope.adapters.model import Model
 from otoscope.adapters.registry import load_model, name_of
 from otoscope.console import bar
 from otoscope.corpus import find_corpus
+from otoscope.explainers.document import to_document
 from otoscope.explainers.effects import TwoLevel, find_feature
 from otoscope.explainers.explain import asked, explain
 from otoscope.explainers.makers import find_maker
 from otoscope.explainers.methods import Settings, all_methods, changed, find_method, refuse_black_box, settings_for
 from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.stems import load_stems
-from otoscope.explainers.store import read_document, result_folder, save, to_document
+from otoscope.explainers.store import read_document, result_folder, save
 from otoscope.explainers.targets import resolve_target
 from otoscope.fit_effects import fit_two_level
 

@@ -50,7 +50,7 @@ def explained(method: str = "lime", *, target: str | int = 0, output: Any = "sof
     return explain(model, audio, method=method, target=target, start=0.25, settings=Settings(**{**own, **settings}))
 
 
-def boxes_of_labels(text: str) -> list[tuple[float, ...]]:
+def boxes_of_labels(text: str) -> list[tuple[float, float, float, float]]:
     """Read Audacity labels as Audacity does: pairs of lines."""
     lines = text.splitlines()
     found = []
@@ -110,8 +110,8 @@ def test_pictures_for_a_paper_are_vectors_and_the_same_every_time(tmp_path: Path
     for kind in ("png", "svg", "pdf"):
         sizes = []
         for width in ("screen", "double", "single"):
-            once = export(found, tmp_path / "one", kind, width=width).read_bytes()  # type: ignore[arg-type]
-            assert export(found, tmp_path / "two", kind, width=width).read_bytes() == once  # type: ignore[arg-type]
+            once = export(found, tmp_path / "one", kind, width=width).read_bytes()
+            assert export(found, tmp_path / "two", kind, width=width).read_bytes() == once
             sizes.append(once)
         assert len(set(sizes)) == 3
     svg = next((tmp_path / "one").glob("*.svg")).read_text(encoding="utf-8")
@@ -121,8 +121,8 @@ def test_pictures_for_a_paper_are_vectors_and_the_same_every_time(tmp_path: Path
     pdf = next((tmp_path / "one").glob("*.pdf")).read_bytes()
     assert b"/FontFile2" in pdf  # TrueType, embedded
     assert b"/Type3" not in pdf
-    png = Image.open(export(found, tmp_path / "three", "png", width="double"))
-    assert png.width == pytest.approx(2100, abs=2)
+    with Image.open(export(found, tmp_path / "three", "png", width="double")) as png:
+        assert png.width == pytest.approx(2100, abs=2)
     for wrong in ("x.bmp", "x"):
         with pytest.raises(OtoscopeError, match=r"choose one of these suffixes"):
             draw(found, tmp_path / wrong)
@@ -161,7 +161,7 @@ def test_results_keep_the_schema(tmp_path: Path) -> None:
         assert list(check.iter_errors(document)) == []
     index = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
     assert list(validator("index").iter_errors(index)) == []
-    for broken in (
+    faults: tuple[dict[str, Any], ...] = (
         {"schema": "otoscope/explanation/2"},
         {"units": "hertz"},
         {"weights": []},
@@ -169,7 +169,8 @@ def test_results_keep_the_schema(tmp_path: Path) -> None:
         {"round_trip": {}},
         {"surprise": 1},
         {"verdict": {"word": "perhaps", "reasons": []}},
-    ):
+    )
+    for broken in faults:
         assert list(check.iter_errors({**copy.deepcopy(document), **broken}))
     for key in ("model", "weights", "span", "seed"):
         assert list(check.iter_errors({k: v for k, v in document.items() if k != key}))

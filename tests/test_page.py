@@ -23,11 +23,12 @@ from playwright.sync_api import Browser, Page
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.cli import main
+from otoscope.explainers.embedding import safe_json
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.gates import weights_on
 from otoscope.explainers.methods import Settings
-from otoscope.explainers.page import as_json, page_data, prediction
+from otoscope.explainers.page import page_data, prediction
 from otoscope.explainers.report import write_pages, write_report
 from otoscope.explainers.store import load_explanation, result_folder, save
 from tests.browser import browser as browser
@@ -277,7 +278,7 @@ def test_labels_and_names_stay_text(page: Page, folder: Path) -> None:
     assert EVIL in page.inner_text("h2 >> nth=1")
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "<img src=x" not in text
-    assert as_json({"label": "</script><script>"}) == '{"label":"\\u003c/script>\\u003cscript>"}'
+    assert safe_json({"label": "</script><script>"}) == '{"label":"\\u003c/script>\\u003cscript>"}'
 
 
 def test_only_its_own_script_may_run(browser: Browser, folder: Path) -> None:

@@ -21,11 +21,12 @@ from otoscope.adapters.audio import Audio, write_wav
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
 from otoscope.cli import main
+from otoscope.explainers.document import to_document
 from otoscope.explainers.explain import explain
 from otoscope.explainers.methods import Settings
 from otoscope.explainers.page import encoded
 from otoscope.explainers.report import find_results, sentence, write_report
-from otoscope.explainers.store import result_folder, save, to_document
+from otoscope.explainers.store import result_folder, save
 from otoscope.explainers.story import command, story
 
 RATE = 16000
@@ -171,9 +172,8 @@ def test_the_command_makes_the_explanation_again(tmp_path: Path) -> None:
     write_wav(audio, np.random.default_rng(0).uniform(-0.5, 0.5, 3 * 22050).astype(np.float32), 22050)
     first = CliRunner().invoke(
         main,
-        f"explain SONG --parts grid --n-parts 6 --calls 32 --off mean --duration 1.5 --seed 3 --out {tmp_path}/one".replace(
-            "SONG", shlex.quote(str(audio))
-        ),
+        f"explain {shlex.quote(str(audio))} --out {shlex.quote(str(tmp_path / 'one'))} "
+        "--parts grid --n-parts 6 --calls 32 --off mean --duration 1.5 --seed 3",
     )
     assert first.exit_code == 0, first.output
     document = json.loads((find_results(tmp_path / "one")[0] / "explanation.json").read_text())

@@ -14,13 +14,14 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Float32, Floats
 from otoscope.adapters.resampling import Resampled, at_rate, resampled
 from otoscope.explainers import grid
+from otoscope.explainers.document import to_document
 from otoscope.explainers.effects import Effects, TwoLevel
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.level_one import to_table
 from otoscope.explainers.methods import Settings
 from otoscope.explainers.report import level_sentence, write_report
-from otoscope.explainers.store import load_explanation, result_folder, save, to_document
+from otoscope.explainers.store import load_explanation, result_folder, save
 from tests.builders import Function, noise, sigmoid, tone
 
 RATE = 16000

@@ -1,0 +1,314 @@
+"""The listening test on the command line: ``listen make`` writes the page, ``listen score`` reads what people answered.
+
+Tables of answers come by way of spreadsheets, so cells may be separated by semicolons as well as commas, and what
+cannot be read is told with its file, its row and what to do.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from otoscope.adapters.errors import OtoscopeError, plain
+from otoscope.console import bar, print_json
+from otoscope.options import FORCE, JSON, SEED, options
+
+if TYPE_CHECKING:
+    from otoscope.explainers.listening import Choice
+    from otoscope.explainers.listening_page import Page
+    from otoscope.explainers.listening_score import Answer
+
+PATH = click.Path(path_type=Path)
+COLUMNS = ("test id", "listener", "pair id", "answer", "times played a", "times played b")
+NEEDED = ("evidence", "repeats", "target", "method", "model", "scale", "folder", "model_difference")
+
+Document = dict[str, Any]
+
+
+@click.group()
+def listen() -> None:
+    """Ask people whether they still hear the class in the evidence, and score what they say.
+
+    \b
+    otoscope listen make explained --pairs 20 --out listen.html
+    otoscope listen score ann.csv ben.csv --key listen.key.json
+    """
+
+
+@listen.command()
+@click.argument("directory", metavar="DIR", type=PATH)
+@options(
+    click.option("--pairs", default=20, show_default=True, type=click.IntRange(1, 500), help="How many to ask about."),
+    click.option("--out", required=True, type=PATH, help="Page to write, listen.html; the key is put beside it."),
+    click.option(
+        "--repeats", default=0.125, show_default=True, type=click.FloatRange(0, 1), help="Share of pairs asked twice."
+    ),
+    click.option("--reference", is_flag=True, help="Offer the whole recording to listen to as well."),
+    SEED,
+    FORCE,
+    JSON,
+)
+def make(
+    directory: Path, pairs: int, out: Path, repeats: float, reference: bool, seed: int, force: bool, as_json: bool
+) -> None:
+    """Make a page that asks which of two sounds still sounds like the class: the evidence, or as much else.
+
+    DIR is what `otoscope explain --out DIR` wrote. The page needs no network; the key must stay with you.
+
+    \b
+    Example: otoscope listen make explained --pairs 20 --seed 1 --out listen.html
+    """
+    from otoscope.explainers.listening import choose_pairs
+    from otoscope.explainers.listening_page import key_path, write_page
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise OtoscopeError(f"{out}: is no name of a page; end it in .html")
+    if not force and (there := [path for path in (out, key_path(out)) if path.exists()]):
+        raise OtoscopeError(f"{there[0]}: exists; choose another --out, or replace it by --force")
+    if not directory.is_dir():
+        raise OtoscopeError(f"{directory}: no such folder; name the one that `otoscope explain --out` wrote")
+    with bar("reading explanations") as progress:
+        choice = choose_pairs(directory, pairs, seed=seed, progress=progress)
+    page = write_page(choice, directory, out, seed=seed, repeats=repeats, reference=reference)
+    notes = _notes(choice, page, pairs)
+    if as_json:
+        print_json(
+            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(page).items()}
+            | {"left_out": list(choice.left_out), "notes": notes}
+        )
+        return
+    click.echo(
+        f"{page.page}: {_many(page.n_pairs, 'pair')} of {_many(page.n_explanations, 'explanation')}, "
+        f"{page.n_again} asked twice, {page.size / 1e6:.1f} MB, "
+        f"{page.seconds / 60:.0f} min to hear every sound once"
+    )
+    click.echo(f"key   {page.key}: says which sound is which; give it to no listener")
+    for line in choice.left_out:
+        click.echo(f"left out  {plain(line)}")
+    for note in notes:
+        click.echo(f"note  {note}")
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _notes(choice: Choice, page: Page, wanted: int) -> list[str]:
+    """Say where the test is less than what was asked for."""
+    notes = []
+    if page.n_pairs < wanted:
+        notes.append(f"there are only {page.n_pairs} different pairs, not {wanted}; explain more recordings")
+    if page.n_explanations < page.n_pairs:
+        most = max(pair.number for pair in choice.pairs)
+        notes.append(
+            f"too few explanations for pairs of their own: up to {most} random sets stand against one evidence, which "
+            "a listener may come to know again"
+        )
+    off = max(abs(pair.other.ratio - 1) for pair in choice.pairs)
+    shared = max(pair.other.shared for pair in choice.pairs)
+    notes.append(
+        f"energies of the random sets differ from the evidence's by {off:.1%} at most; they share up to "
+        f"{shared:.0%} of it"
+    )
+    return notes
+
+
+@listen.command()
+@click.argument("tables", metavar="ANSWERS.CSV...", nargs=-1, required=True, type=PATH)
+@options(
+    click.option("--key", "key_file", required=True, type=PATH, help="listen.key.json, written beside the page."),
+    SEED,
+    JSON,
+)
+def score(tables: tuple[Path, ...], key_file: Path, seed: int, as_json: bool) -> None:
+    """Score answers: how often the evidence was preferred, how sure that is, and whether listeners agree.
+
+    \b
+    Example: otoscope listen score ann.csv ben.csv --key listen.key.json
+    """
+    from otoscope.explainers import listening_score
+
+    key = read_key(key_file)
+    answers = [answer for path in tables for answer in read_answers(path, key)]
+    document = listening_score.score(answers, key, seed=seed)
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines_of(document):
+            click.echo(plain(line))
+
+
+def read_key(path: Path) -> Document:
+    """Read the key of a test.
+
+    Raises
+    ------
+    OtoscopeError
+        If it is none, or damaged.
+    """
+    from otoscope.explainers.listening_page import KEY_SCHEMA
+
+    try:
+        key = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OtoscopeError(f"{path}: no such file; the key lies beside the page it was made with") from None
+    except OSError as error:
+        raise OtoscopeError(f"{path}: cannot be read ({error.strerror}); name the file ending in .key.json") from None
+    except ValueError:
+        raise OtoscopeError(f"{path}: is no JSON; name the file ending in .key.json beside the page") from None
+    if not isinstance(key, dict) or key.get("schema") != KEY_SCHEMA:
+        raise OtoscopeError(f"{path}: is no key of a listening test ({KEY_SCHEMA}); name the one beside the page")
+    if not _is_whole(key):
+        raise OtoscopeError(f"{path}: this key is damaged; make the page again with the same seed")
+    return key
+
+
+def _is_whole(key: Mapping[str, Any]) -> bool:
+    pairs = key.get("pairs")
+    if not isinstance(key.get("test"), str) or not isinstance(pairs, dict) or not pairs:
+        return False
+    return all(
+        isinstance(facts, dict)
+        and all(name in facts for name in NEEDED)
+        and facts["evidence"] in ("A", "B")
+        and (facts["repeats"] is None or facts["repeats"] in pairs)
+        and isinstance(facts["model_difference"], int | float)
+        for facts in pairs.values()
+    )
+
+
+def read_answers(path: Path, key: Mapping[str, Any]) -> list[Answer]:
+    """Read a table of answers, as the page saves it or a spreadsheet saves that again.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8; cells separated by commas or semicolons.
+    key : dict
+        Of the test.
+
+    Raises
+    ------
+    OtoscopeError
+        Naming the file, the row and the remedy.
+    """
+    rows = _rows(path)
+    header = [name.strip().casefold() for name in rows[0][1]]
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise OtoscopeError(
+            f"{path}: lacks the column {missing[0]!r} (cells are separated by commas or semicolons); give the table "
+            "as the page saved it"
+        )
+    if len(rows) < 2:
+        raise OtoscopeError(f"{path}: holds no answers; save it again when some are given")
+    found = []
+    for number, cells in rows[1:]:
+        if len(cells) != len(header):
+            raise OtoscopeError(
+                f"{path}: row {number}: has {_many(len(cells), 'cell')}, the first row {len(header)}; give the table "
+                "as the page saved it"
+            )
+        found.append(_answer(f"{path}: row {number}", dict(zip(header, map(str.strip, cells), strict=True)), key))
+    return found
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that hold something, each with the number of its (last) line; at least one."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise OtoscopeError(f"{path}: no such file") from None
+    except OSError as error:
+        raise OtoscopeError(f"{path}: cannot be read ({error.strerror}); name the CSV that the page saved") from None
+    except UnicodeDecodeError:
+        raise OtoscopeError(
+            f"{path}: is not UTF-8 text; give the file as the page saved it, or save it from the spreadsheet as "
+            "'CSV UTF-8'"
+        ) from None
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    separator = ";" if first.count(";") > first.count(",") else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise OtoscopeError(
+            f"{path}: row {reader.line_num}: is no CSV ({error}); give the table as the page saved it"
+        ) from None
+    if not rows:
+        raise OtoscopeError(f"{path}: is empty; give the table as the page saved it")
+    return rows
+
+
+def _answer(where: str, cells: Mapping[str, str], key: Mapping[str, Any]) -> Answer:
+    """Read one row."""
+    from otoscope.explainers.listening_score import ANSWERS, Answer
+
+    test, pair = cells["test id"], cells["pair id"]
+    if test != key["test"]:
+        raise OtoscopeError(
+            f"{where}: answers test {test!r}, the key is of {key['test']!r}; give the key beside its page"
+        )
+    if pair not in key["pairs"]:
+        raise OtoscopeError(f"{where}: there is no pair {pair!r} in this test; give the table as the page saved it")
+    if not cells["listener"]:
+        raise OtoscopeError(f"{where}: names no listener; write a name or number into that column")
+    said = {answer.casefold(): answer for answer in ANSWERS}.get(cells["answer"].casefold())
+    if said is None:
+        raise OtoscopeError(f"{where}: has the answer {cells['answer']!r}; it must be one of {', '.join(ANSWERS)}")
+    played = [cells["times played a"], cells["times played b"]]
+    if not all(times.isdecimal() for times in played):
+        raise OtoscopeError(f"{where}: 'times played' holds {', '.join(played)!r}; both must be whole numbers")
+    return Answer(cells["listener"], pair, said, heard=all(int(times) > 0 for times in played))
+
+
+def lines_of(document: Mapping[str, Any]) -> list[str]:
+    """Tell a score in a few lines."""
+    overall = document["overall"]
+    lines = [
+        f"{document['test']}: {_many(overall['n_listeners'], 'listener')}, {_many(overall['n_pairs'], 'pair')}",
+        f"  preference   {_preference(overall)}",
+        f"  answers      {overall['evidence']} for the evidence, {overall['random']} for the random set, "
+        f"{overall['cannot_tell']} cannot tell (each counts half)",
+        f"  agreement    {_agreement(document)}",
+        f"  consistency  {_consistency(document['consistency'])}",
+    ]
+    if document["with_model"] is not None:
+        found = document["with_model"]
+        lines.append(
+            f"  with model   Spearman {found['spearman']:+.2f} over {found['n_pairs']} pairs, of preference with the "
+            "model's score of the evidence less that of all off"
+        )
+    for title, kind in (("class", "by_class"), ("method", "by_method"), ("listener", "by_listener")):
+        for name, cell in document[kind].items():
+            more = "" if cell.get("consistency") is None else f"; {_consistency(cell['consistency'])}"
+            lines.append(f"  {title:<12} {name}: {_preference(cell)}{more}")
+    return lines + [f"  note         {note}" for note in document["notes"]]
+
+
+def _preference(cell: Mapping[str, Any]) -> str:
+    p = "" if cell["p"] is None else f", p = {cell['p']:.2g}"
+    return (
+        f"{cell['preference']:.2f} for the evidence (95 % {cell['low']:.2f} to {cell['high']:.2f}, {cell['interval']}; "
+        f"{cell['pairs_for']} pairs for it, {cell['pairs_against']} against{p})"
+    )
+
+
+def _agreement(document: Mapping[str, Any]) -> str:
+    if document["alpha"] is not None:
+        return f"Krippendorff's alpha {document['alpha']:.2f}"
+    return (
+        "needs two listeners or more" if document["overall"]["n_listeners"] == 1 else "none: no two answers to differ"
+    )
+
+
+def _consistency(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "no pair was answered twice"
+    return f"{found['same']} of {found['n']} pairs asked twice were answered alike"
