@@ -19,10 +19,12 @@ import soundfile
 from playwright.sync_api import Browser, sync_playwright
 from scipy.signal import correlate
 
-from otoscope.adapters.audio import load_audio
+from otoscope.adapters.audio import Audio, load_audio
 from otoscope.adapters.registry import load_model
+from otoscope.explainers.embedding import mp3
 from otoscope.explainers.explain import explain
 from otoscope.explainers.methods import Settings
+from otoscope.explainers.page import encoded
 from otoscope.explainers.report import write_report
 from otoscope.explainers.store import save
 from tests.browser import QUIET, until
@@ -74,16 +76,26 @@ def pages(browser: Browser) -> None:
     """Measure pages of three methods over 15 s."""
     model = load_model("harmonics")
     audio = load_audio(DATA / "music" / "brahms.ogg")
-    print("\n| parts | page, MB | opens in, ms | mixes anew in, ms |\n|---|---|---|---|")
+    heads = ("parts", "page, MB", "opens in, ms", "mixes anew in, ms", "LIME's parts as sounds, MB: FLAC, MP3")
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for name, chosen in WAYS:
         with tempfile.TemporaryDirectory() as folder:
             for method, calls in (("lime", 1024), ("ablation", None), ("kernelshap", 1024)):
                 own = {**chosen, "gates": "quick", **({} if calls is None else {"calls": calls})}
                 explanation = explain(model, audio, method=method, start=2.0, duration=15.0, settings=Settings(**own))
                 save(explanation, Path(folder) / method)
+                if method == "lime":
+                    sounds = [Audio(sound, model.rate, "") for sound in explanation.parts.sounds]
+                    flac, lossy = (sum(len(one) for one in map(how, sounds)) / 1e6 for how in (as_flac, mp3))
             report = write_report(folder)
             opened, mixed = timed(browser, report)
-            print(f"| {name} | {report.stat().st_size / 1e6:.1f} | {opened:.0f} | {mixed:.0f} |")
+            size = report.stat().st_size / 1e6
+            print(f"| {name} | {size:.1f} | {opened:.0f} | {mixed:.0f} | {len(sounds)}: {flac:.1f}, {lossy:.1f} |")
+
+
+def as_flac(audio: Audio) -> str:
+    """Encode a sound as the page does."""
+    return str(encoded(audio)["data"])
 
 
 def timed(browser: Browser, report: Path) -> tuple[float, float]:

@@ -385,3 +385,13 @@ def test_twenty_minutes_are_searched_and_ten_seconds_shown(browser: Browser, tmp
         start, end = page.evaluate("otoscope.view")
         assert start <= 600 < 604 <= end
         assert end - start == pytest.approx(10)
+
+
+def test_fifteen_seconds_of_noise_by_three_methods_stay_below_8_megabytes(tmp_path: Path) -> None:
+    rate = 44100
+    audio = Audio((0.5 * np.random.default_rng(0).uniform(-1, 1, 15 * rate)).astype(np.float32), rate, "noise.wav")
+    model = Function(lambda x: sigmoid(np.abs(x).mean(axis=1, keepdims=True)), rate=rate, n_samples=15 * rate)
+    for method, settings in (("lime", {"calls": 256}), ("occlusion", {}), ("rise", {"calls": 256})):
+        own: dict[str, Any] = {"parts": "grid", "n_parts": 64, **settings} if method != "occlusion" else settings
+        save(explain(model, audio, method=method, settings=Settings(**own)), tmp_path / method)
+    assert 1.5e6 < write_report(tmp_path).stat().st_size < 8e6  # noise is what packs worst
