@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,26 @@ def test_every_mix_sounds_as_python_mixes_it_and_is_scored_as_the_surrogate_scor
         expected = explanation.parts.compose(mask)[0]
         np.testing.assert_allclose(played(page), expected, atol=1e-3)
         assert np.abs(expected - explanation.audio.samples).max() > 0.005  # or nothing was switched off
-        base, _ = prediction(explanation)
-        assert base is not None
+        base = explanation.fidelity.get("intercept")  # of a fit; single occlusions start from the whole recording
+        if base is None:
+            base = explanation.score.scaled - float(explanation.weights.sum())
         scaled = base + float((weights_on(mask, explanation.groups) @ explanation.weights)[0])
         shown = float(page.inner_text("#predicted").split()[0].rstrip(","))
         assert shown == pytest.approx(float(sigmoid(np.array(scaled))), abs=6e-4)
+
+
+def test_the_prediction_is_that_of_the_fit_and_its_error_that_of_the_calls(folder: Path) -> None:
+    explanation = explanations(folder)[0]
+    base, error = prediction(explanation)
+    assert explanation.masks is not None
+    assert explanation.scores is not None
+    values = np.log(explanation.scores[:, 0] / (1 - explanation.scores[:, 0]))
+    design = np.column_stack([np.ones(len(values)), explanation.masks])
+    found, *_ = np.linalg.lstsq(design, values, rcond=None)
+    assert base == pytest.approx(found[0], abs=1e-4)
+    free = len(values) - design.shape[1]
+    assert error == pytest.approx(np.sqrt(((values - design @ found) ** 2).sum() / free), rel=1e-3)
+    assert prediction(replace(explanation, units="relative")) == (None, None)
 
 
 def test_the_mix_differs_from_that_of_the_decoded_sound_by_rounding_only(page: Page, folder: Path) -> None:
@@ -395,3 +411,19 @@ def test_fifteen_seconds_of_noise_by_three_methods_stay_below_8_megabytes(tmp_pa
         own: dict[str, Any] = {"parts": "grid", "n_parts": 64, **settings} if method != "occlusion" else settings
         save(explain(model, audio, method=method, settings=Settings(**own)), tmp_path / method)
     assert 1.5e6 < write_report(tmp_path).stat().st_size < 8e6  # noise is what packs worst
+
+
+def test_another_span_keeps_the_position_in_the_recording(browser: Browser, tmp_path: Path) -> None:
+    settings = Settings(parts="grid", n_parts=4, calls=16)
+    for name, start, duration in (("a", 0.0, 2.0), ("b", 0.5, 1.0)):
+        found = explain(listener(), sounds(), target=0, start=start, duration=duration, settings=settings, name="m")
+        save(found, tmp_path / "rec" / name)
+    with opened(browser, write_report(tmp_path)) as page:
+        until(page, "document.body.dataset.ready === 'yes'")
+        for at, kept in ((1.2, 1.2), (1.9, 1.5)):
+            choose(page, 0)
+            page.evaluate(f"otoscope.seek({at})")
+            choose(page, 1)
+            assert page.evaluate("otoscope.cursor") == pytest.approx(kept, abs=0.01)
+            assert page.evaluate("otoscope.player.position") == pytest.approx(kept - 0.5, abs=0.01)
+            assert page.evaluate("otoscope.view") == [0.5, 1.5]
