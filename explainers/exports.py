@@ -3,13 +3,13 @@
 =============  =========================================================================================================
 ``csv``        a row for each part: weight, error, energy, where it lies; opens in any spreadsheet
 ``json``       everything but arrays, by the schema in ``docs/explanation.schema.json``
-``audacity``   the evidence as labels with frequencies (Audacity: File, Import, Labels), from the start of the span
+``audacity``   the evidence as labels with frequencies (Audacity: File, Import, Labels)
 ``raven``      the same as a Raven selection table
 ``png``        the picture; ``svg`` and ``pdf`` as vectors
 =============  =========================================================================================================
 
-Audacity's and Raven's times count from the start of the span, as ``original.wav`` beside the explanation does; with
-`recording` they count from the start of the recording.
+Audacity's and Raven's times count from the start of the recording, as all times of otoscope do; with `span` they count
+from the start of the span, as ``original.wav`` beside the explanation does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.adapters.errors import unknown
+from otoscope.adapters.errors import OtoscopeError, unknown
 from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.document import to_document
 from otoscope.explainers.explanation import Explanation
@@ -75,28 +75,28 @@ def as_json(explanation: Explanation) -> str:
     return json.dumps(to_document(explanation), indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
 
 
-def as_audacity(explanation: Explanation, *, recording: bool = False) -> str:
+def as_audacity(explanation: Explanation, *, span: bool = False) -> str:
     """Write the evidence as an Audacity label file: seconds, then hertz in a line of their own."""
     lines = []
-    for i, (start, end, low, high) in _evidence(explanation, recording):
+    for i, (start, end, low, high) in _evidence(explanation, span):
         lines.append(f"{start:.6f}\t{end:.6f}\t{_line(explanation.names[i])} {explanation.weights[i]:+.3f}")
         lines.append(f"\\\t{low:.6f}\t{high:.6f}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def as_raven(explanation: Explanation, *, recording: bool = False) -> str:
+def as_raven(explanation: Explanation, *, span: bool = False) -> str:
     """Write the evidence as a Raven selection table."""
     lines = ["\t".join([*RAVEN, "Part", "Weight", "Target"])]
-    for number, (i, (start, end, low, high)) in enumerate(_evidence(explanation, recording), start=1):
+    for number, (i, (start, end, low, high)) in enumerate(_evidence(explanation, span), start=1):
         place = [f"{start:.6f}", f"{end:.6f}", f"{low:.3f}", f"{high:.3f}"]
         told = [_line(explanation.names[i]), f"{explanation.weights[i]:.6g}", _line(explanation.target.name)]
         lines.append("\t".join([str(number), "Spectrogram 1", "1", *place, *told]))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _evidence(explanation: Explanation, recording: bool) -> list[tuple[int, Floats]]:
+def _evidence(explanation: Explanation, span: bool) -> list[tuple[int, Floats]]:
     """List the weights that are evidence, the strongest first, each with its box."""
-    boxes = extents(explanation) - np.array([0 if recording else explanation.span.start] * 2 + [0, 0])
+    boxes = extents(explanation) - np.array([explanation.span.start if span else 0] * 2 + [0, 0])
     return [(i, boxes[i]) for i in explanation.strongest(len(explanation.weights)) if explanation.chosen[i]]
 
 
@@ -121,7 +121,7 @@ class Format:
     text : callable or None
         Writes the explanation as text; None for pictures.
     timed : bool
-        Whether its times can count from the start of the recording.
+        Whether its times can count from the start of the span.
     """
 
     suffix: str
@@ -142,7 +142,7 @@ FORMATS = {
 
 
 def export(
-    explanation: Explanation, folder: str | Path, kind: str, *, width: Width = "screen", recording: bool = False
+    explanation: Explanation, folder: str | Path, kind: str, *, width: Width = "screen", span: bool = False
 ) -> Path:
     """Write an explanation in another format.
 
@@ -155,8 +155,8 @@ def export(
         One of `FORMATS`.
     width : {"screen", "double", "single"}
         Of pictures; see `otoscope.explainers.figure.draw`.
-    recording : bool
-        Whether times of labels count from the start of the recording, and not of the span.
+    span : bool
+        Whether times of labels count from the start of the span, and not of the recording.
 
     Returns
     -------
@@ -171,9 +171,12 @@ def export(
     if kind not in FORMATS:
         raise unknown("format", kind, FORMATS)
     own = FORMATS[kind]
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OtoscopeError(f"{folder}: cannot be made ({error.strerror}); choose another place") from None
     path = Path(folder) / f"{file_stem(explanation)}{own.suffix}"
-    more: dict[str, Any] = {"recording": recording} if own.timed else {}
+    more: dict[str, Any] = {"span": span} if own.timed else {}
     with whole_file(path) as partial:
         if own.text is None:
             draw(explanation, partial, width=width)

@@ -75,6 +75,7 @@ def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen")
             upper, lower = figure.subplots(2, 1, height_ratios=[1.2, 1])
             _map(explanation, upper)
             _bars(explanation, lower, n=5)
+            figure.suptitle(as_text(f"{explanation.audio.name} · {explanation.method} · {explanation.target.name}"))
         else:
             figure = _wide(Figure(layout="constrained"), explanation, WIDTHS[width])
         figure.savefig(path, dpi=100 if width == "screen" else 300, metadata=UNDATED[suffix])
@@ -209,6 +210,7 @@ def _bars(explanation: Explanation, axes: Axes, n: int) -> None:
             xycoords=("axes fraction", "data"),
             fontsize="small",
             va="bottom",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
     axes.set_ylim(-0.6, len(strongest) + 0.1)
     axes.axvline(0, color="0.4", linewidth=0.8)

@@ -183,7 +183,7 @@ def _told(summary: Summary) -> str:
     """Say how much speaks for a class, and at which pitches most of it."""
     pitches, bands = summary.pitch_classes[0], summary.profile[0]
     total = float(bands.sum())
-    against = -float(summary.profile[1].sum())
+    against = abs(float(summary.profile[1].sum()))
     told = f"{100 * total:.0f} % of the attribution speaks for it, {100 * against:.0f} % against."
     if not pitches.any():
         return told

@@ -117,7 +117,7 @@ def _readable(directory: Path) -> tuple[list[Result], list[tuple[str, str]]]:
         try:
             results.append((folder, read_document(folder)))
         except OtoscopeError as error:
-            left_out.append((_below(directory, folder), str(error)))
+            left_out.append((_below(directory, folder), str(error).removeprefix(f"{folder}: ")))
     return sorted(results, key=_order), left_out
 
 
@@ -164,7 +164,7 @@ def _write_page(
             explanations.append(load_explanation(folder))
             kept.append((folder, document))
         except OtoscopeError as error:
-            lost.append((_below(directory, folder), str(error)))
+            lost.append((_below(directory, folder), str(error).removeprefix(f"{folder}: ")))
     left_out += lost
     if not kept:
         raise OtoscopeError(f"{directory}: holds no explanations that can be read; {lost[0][1]}")

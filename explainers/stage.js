@@ -7,6 +7,7 @@
 const ROWS = 256, FLOOR = -80, LOWEST = 32.703, SEMITONE = 2 ** (1 / 12);
 const NOTES = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
 const $ = (id) => document.getElementById(id);
+const HINT = "Point at the picture to read what a part weighs; click to play from there.";
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const signed = (x, digits = 3) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(digits);
@@ -60,7 +61,7 @@ class Stage {
     this.known = this.truths();
     this.listParts();
     $("ladder").max = e.weights.length;
-    this.play("all");
+    if (e.atoms) this.remix(e.atoms); else this.play("all");
     this.player.seek(this.cursor - e.start);
     document.querySelectorAll("[data-explanation]").forEach((article) => {
       article.hidden = +article.dataset.explanation !== index;
@@ -113,10 +114,13 @@ class Stage {
     this.remix(atoms);
   }
 
-  solo(weight) { this.remix(this.union([weight])); }
+  solo(weight) {
+    const alone = this.union([weight]);
+    if (alone.join("") === this.atoms.join("")) this.play("all"); else this.remix(alone);
+  }
 
   remix(atoms) {
-    this.atoms = atoms;
+    this.atoms = this.e.atoms = atoms;
     this.mixed = this.mixer.mix(atoms);
     this.hear();
     this.paint();
@@ -140,6 +144,12 @@ class Stage {
 
   asScore(scaled) { return this.e.probability ? sigmoid(scaled) : scaled; }
 
+  // Fits know mixes of about half of the parts.
+  get fitted() {
+    const share = this.atoms.reduce((sum, on) => sum + on, 0) / this.parts.k;
+    return share > 0.35 && share < 0.65;
+  }
+
   halfWidth(predicted) {
     const { error } = this.e;
     return (this.asScore(predicted + error) - this.asScore(predicted - error)) / 2;
@@ -150,9 +160,12 @@ class Stage {
     const truth = told === undefined ? null : told.score === undefined ? this.asScore(told.scaled) : told.score;
     let words = "These weights are relative: they predict no score.";
     if (predicted !== null) {
-      const score = this.asScore(predicted).toFixed(3), half = e.error === null ? 0 : this.halfWidth(predicted);
-      words = e.error === null ? `${score}, if what the parts do simply adds up`
-        : `${score} ± ${half.toFixed(3)} (as far as it errs on the mixes it was fitted to, of about half of the parts)`;
+      const score = this.asScore(predicted);
+      words = score.toFixed(3);
+      if (truth !== null && Math.abs(truth - score) > 5e-4) words += `, off by ${Math.abs(truth - score).toFixed(3)} here`;
+      else if (truth === null && e.error === null) words += ", if what the parts do simply adds up";
+      else if (truth === null && !this.fitted) words += ", a guess: mixes like this one were not asked about";
+      else if (truth === null) words += ` ± ${this.halfWidth(predicted).toFixed(3)}`;
     }
     $("predicted").textContent = words;
     const top = told && told.top && told.top !== e.target ? ` (it hears ${told.top} most)` : "";
@@ -165,7 +178,7 @@ class Stage {
     put("mark-all", e.truth.all.score);
     put("mark-none", e.truth.none.score);
     const range = $("mark-range");
-    range.hidden = predicted === null || e.error === null;
+    range.hidden = predicted === null || e.error === null || truth !== null || !this.fitted;
     if (!range.hidden) {
       const from = parseFloat(place(this.asScore(predicted - e.error))), to = parseFloat(place(this.asScore(predicted + e.error)));
       range.style.left = `${from}%`;
@@ -189,7 +202,7 @@ class Stage {
     const mode = document.querySelector("[name=mode]:checked").value, n = mode === "keep" ? on : e.weights.length - on;
     const strongest = this.union(e.order.slice(0, n)), step = mode === "keep" ? strongest : strongest.map((x) => 1 - x);
     if (step.join("") === key) $("ladder").value = n;
-    $("ladder-says").textContent = `${mode === "keep" ? "only" : "without"} the ${$("ladder").value} strongest of ${e.weights.length}`;
+    $("ladder-says").textContent = step.join("") !== key ? "a mix of your own, no step of this slider" : `${mode === "keep" ? "only" : "without"} the ${$("ladder").value} strongest of ${e.weights.length}`;
     $("ladder").setAttribute("aria-valuetext", $("ladder-says").textContent);
   }
 
@@ -208,7 +221,7 @@ class Stage {
       value.className = `value ${e.weights[weight] < 0 ? "against" : "for"}`;
       value.textContent = signed(e.weights[weight]) + (e.se ? ` ± ${e.se[weight].toFixed(3)}` : "");
       bar.className = e.weights[weight] < 0 ? "against" : "for";
-      bar.style.width = `${(100 * Math.abs(e.weights[weight])) / largest}%`;
+      bar.style.width = `calc(${Math.abs(e.weights[weight]) / largest} * (100% - 6rem))`;
       solo.type = "button";
       solo.textContent = "solo";
       solo.setAttribute("aria-label", `solo ${e.names[weight]}`);
@@ -224,7 +237,7 @@ class Stage {
   paint() {
     // All of the span, one pixel a frame and a row; the canvas shows a stretch of it.
     const { e, parts, mixer } = this, { nBins, nFrames } = mixer.stft, { re, im } = mixer.spectrum;
-    const high = this.rate / 2, dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const high = this.rate / 2, dark = !this.printing && matchMedia("(prefers-color-scheme: dark)").matches;
     const columns = Math.min(nFrames, 4096);
     if (!parts.loudness) {
       parts.bins = Array.from({ length: ROWS }, (_, r) => Math.min(nBins - 1, Math.round((LOWEST * (high / LOWEST) ** ((ROWS - 1 - r) / (ROWS - 1)) / high) * (nBins - 1))));
@@ -369,7 +382,8 @@ class Stage {
     }
     this.place();
     $("play").textContent = this.player.playing ? "Pause" : "Play";
-    if (this.player.playing) requestAnimationFrame(() => this.tick());
+    cancelAnimationFrame(this.frame);
+    if (this.player.playing) this.frame = requestAnimationFrame(() => this.tick());
   }
 
   // --- moving about ---
@@ -411,7 +425,7 @@ class Stage {
 
   say(place) {
     const { e } = this;
-    if (!place) { $("hover").textContent = ""; return; }
+    if (!place) { $("hover").textContent = HINT; return; }
     const told = place.weights.slice(0, 4).map((i) => {
       const se = e.se ? ` ± ${e.se[i].toFixed(3)}` : "", unit = e.units === "relative" ? "of all attribution" : e.units;
       return `${e.names[i]}: ${signed(e.weights[i])}${se} ${unit}, ${(100 * e.energy[i]).toFixed(1)} % of the energy`;
@@ -424,7 +438,11 @@ class Stage {
     const canvas = $("stage");
     $("play").onclick = () => this.playOrPause();
     canvas.onpointermove = (event) => { const place = this.at(event); this.say(place); this.mark(place && place.weights[0]); };
-    canvas.onpointerleave = () => { this.say(null); this.mark(undefined); };
+    canvas.onpointerleave = (event) => {
+      if (event.pointerType !== "mouse") return; // a finger that is lifted leaves what it has shown
+      this.say(null);
+      this.mark(undefined);
+    };
     canvas.onclick = (event) => {
       const place = this.at(event);
       if (!place) return;
@@ -463,8 +481,15 @@ class Stage {
     const mark = (event) => { const item = event.target.closest("li"); this.mark(item ? +item.dataset.weight : undefined); };
     list.onpointerover = list.onfocusin = mark;
     list.onpointerleave = list.onfocusout = () => this.mark(undefined);
-    document.querySelectorAll("[name=explanation]").forEach((choice) => { choice.onchange = () => this.choose(+choice.value); });
+    document.querySelectorAll("[name=explanation]").forEach((choice) => { choice.onchange = () => this.choose(+choice.value).catch(fault); });
     new ResizeObserver(() => this.draw()).observe(canvas);
+    const print = (printing) => () => {
+      this.printing = printing;
+      if (printing) document.querySelectorAll("details").forEach((one) => { one.open = true; });
+      this.paint();
+    };
+    addEventListener("beforeprint", print(true));
+    addEventListener("afterprint", print(false));
     matchMedia("(prefers-color-scheme: dark)").onchange = () => this.paint();
   }
 
@@ -496,8 +521,13 @@ async function open() {
     await stage.choose(+document.querySelector("[name=explanation]:checked").value);
     document.body.dataset.ready = "yes";
   } catch (error) {
-    $("fault").hidden = false;
-    $("fault").textContent = `This browser cannot take the sound apart (${error.message}); open the page in another one.`;
+    fault(error);
   }
 }
+
+function fault(error) {
+  $("fault").hidden = false;
+  $("fault").textContent = `This browser cannot take the sound apart (${error.message}); open the page in another one.`;
+}
+
 open();

@@ -207,6 +207,8 @@ def read_document(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise OtoscopeError(f"{path}: cannot be read ({error}); make the explanation again") from None
+    if not isinstance(document, dict):
+        raise OtoscopeError(f"{path}: holds no object; make the explanation again")
     if document.get("schema") != SCHEMA:
         raise OtoscopeError(f"{path}: has schema {document.get('schema')!r}; this version reads {SCHEMA!r}")
     return document

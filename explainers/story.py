@@ -53,12 +53,16 @@ def sentence(document: Document) -> str:
     by_way = f" by way of {document['level_one']['feature'].replace('_', ' ')}" if "level_one" in document else ""
     if not chosen:
         return f"The score of {target} is {scores['original']}; no part clearly speaks for it{by_way}."
-    energy = document["evidence_energy"]
+    energy, last = document["evidence_energy"], ""
+    if trip["evidence"]["scaled"] < trip["off"]["scaled"] < trip["original"]["scaled"]:
+        last = " Alone they score less than with all parts off, so by themselves they do not carry it."
+    elif document["model"]["output"] != "regression" and trip["evidence"]["top"] != trip["original"]["top"]:
+        last = f" In the evidence alone the model hears {trip['evidence']['top']} most."
     parts = "1 part" if len(chosen) == 1 else f"{len(chosen)} parts"
     return (
         f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "
         f"are the evidence{by_way}: alone they score {scores['evidence']}, everything else {scores['complement']}, "
-        f"all parts off {scores['off']}. The strongest is {weights[0]['name']}."
+        f"all parts off {scores['off']}. The strongest is {weights[0]['name']}.{last}"
     )
 
 

@@ -27,7 +27,7 @@ KINDS = ("csv", "json", "audacity", "raven", "png", "svg", "pdf")
         show_default=True,
         help="Of pictures: for the screen, or two columns or one of a paper.",
     ),
-    click.option("--recording", is_flag=True, help="Labels count from the start of the recording, not of the span."),
+    click.option("--span", is_flag=True, help="Labels count from the start of the span, as original.wav does."),
     FORCE,
     JSON,
 )
@@ -36,14 +36,14 @@ def export(
     kinds: tuple[str, ...],
     out: Path | None,
     width: str,
-    recording: bool,
+    span: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write the explanations below FOLDERs for other tools.
 
-    csv (a row for each part), json (by the published schema), audacity (labels), raven (selection table), and the
-    picture as png, svg or pdf.
+    csv (a row for each part), json (by the published schema), audacity and raven (the evidence as labels or as a
+    selection table), and the picture as png, svg or pdf.
 
     \b
     Example: otoscope export report --format pdf --width single --format audacity --out for-the-paper
@@ -67,9 +67,11 @@ def export(
                     if path in taken:
                         raise OtoscopeError(f"{result}: {path.name} is written already, for another result")
                     if path.exists() and not force:
-                        raise OtoscopeError(f"{path}: exists; use --force to replace it, or another --out")
+                        raise OtoscopeError(
+                            f"{path.name} exists in {place}; use --force to replace it, or another --out"
+                        )
                     taken.add(path)
-                    written.append(write(explanation, place, kind, width=width, recording=recording))  # type: ignore[arg-type]
+                    written.append(write(explanation, place, kind, width=width, span=span))  # type: ignore[arg-type]
             except OtoscopeError as error:
                 failed.append(str(error))
             progress(number + 1, len(found))

@@ -68,13 +68,16 @@ def test_labels_and_selections_are_the_boxes_of_the_evidence(method: str) -> Non
     chosen = [i for i in found.strongest(len(found.weights)) if found.chosen[i]]
     assert chosen
     expected = extents(found)[chosen] - [found.span.start, found.span.start, 0, 0]
-    np.testing.assert_allclose(boxes_of_labels(as_audacity(found)), expected, atol=1e-5)
-    rows = list(csv.DictReader(io.StringIO(as_raven(found)), delimiter="\t"))
+    np.testing.assert_allclose(boxes_of_labels(as_audacity(found, span=True)), expected, atol=1e-5)
+    rows = list(csv.DictReader(io.StringIO(as_raven(found, span=True)), delimiter="\t"))
     keys = ("Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
     np.testing.assert_allclose([[float(row[key]) for key in keys] for row in rows], expected, atol=1e-3)
     assert [row["Selection"] for row in rows] == [str(n + 1) for n in range(len(chosen))]
-    assert all(0 <= start < end <= found.audio.seconds + 1e-6 for start, end, *_ in boxes_of_labels(as_audacity(found)))
-    later = boxes_of_labels(as_audacity(found, recording=True))
+    assert all(
+        0 <= start < end <= found.audio.seconds + 1e-6
+        for start, end, *_ in boxes_of_labels(as_audacity(found, span=True))
+    )
+    later = boxes_of_labels(as_audacity(found))
     np.testing.assert_allclose(np.array(later)[:, :2] - found.span.start, expected[:, :2], atol=1e-5)
 
 

@@ -180,6 +180,8 @@ def test_the_model_s_own_answers_are_shown_where_it_was_asked(page: Page, folder
     page.locator("#ladder").fill("1")
     page.locator("#parts input").nth(5).click()
     assert page.inner_text("#truth") == "not asked about this mix"
+    assert "a mix of your own" in page.inner_text("#ladder-says")
+    assert "a guess" in page.inner_text("#predicted")  # two parts on are far from the half that the fit knows
 
 
 def test_solo_plays_one_part(page: Page, folder: Path) -> None:
@@ -188,6 +190,8 @@ def test_solo_plays_one_part(page: Page, folder: Path) -> None:
     page.locator("#parts button").first.click()
     np.testing.assert_allclose(played(page), explanation.parts.sounds[strongest], atol=1e-3)
     assert page.inner_text("#count") == f"1 of {len(explanation.weights)} parts on"
+    page.locator("#parts button").first.click()
+    assert page.inner_text("#count") == f"{len(explanation.weights)} of {len(explanation.weights)} parts on"
 
 
 def test_playing_moves_the_cursor_and_a_click_on_the_picture_plays_from_there(page: Page) -> None:
@@ -220,6 +224,49 @@ def test_another_explanation_keeps_the_position_and_what_is_seen(page: Page) -> 
     assert page.evaluate("otoscope.cursor") == pytest.approx(at)
     assert page.locator("[data-explanation='3']").first.is_visible()
     assert not page.locator("[data-explanation='0']").first.is_visible()
+    choose(page, 0)
+    page.locator("#parts input").first.uncheck()
+    choose(page, 3)
+    choose(page, 0)
+    assert not page.locator("#parts input").first.is_checked()  # the mix is still there
+
+
+def test_seeking_while_playing_leaves_one_clock_running(page: Page) -> None:
+    page.locator("#play").click()
+    page.evaluate("for (let i = 0; i < 50; i++) otoscope.seek(0.1)")
+    page.evaluate(
+        """() => {
+        const tick = otoscope.tick;
+        otoscope.ticks = 0;
+        otoscope.tick = function () { this.ticks += 1; tick.call(this); };
+        }"""
+    )
+    page.wait_for_timeout(500)
+    assert 0 < page.evaluate("otoscope.ticks") < 100  # a screen has about 60 pictures a second
+
+
+def test_parts_are_drawn_as_long_as_they_weigh(page: Page, folder: Path) -> None:
+    weights = np.sort(np.abs(explanations(folder)[0].weights))[::-1]
+    widths = page.evaluate(
+        "Array.from(document.querySelectorAll('#parts i'), (bar) => bar.getBoundingClientRect().width)"
+    )
+    np.testing.assert_allclose(np.array(widths) / widths[0], weights / weights[0], atol=0.02)
+
+
+def test_paper_is_white_and_shows_every_part(browser: Browser, folder: Path) -> None:
+    with opened(browser, folder / "report.html", color_scheme="dark") as page:
+        until(page, "document.body.dataset.ready === 'yes'")
+        mean = """() => {
+            const { data } = otoscope.picture.getContext("2d").getImageData(0, 0, otoscope.picture.width, 256);
+            return data.reduce((sum, value) => sum + value, 0) / data.length;
+        }"""
+        page.locator("#overlay").uncheck()
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(mean) > 140  # in the dark it is about 100
+        page.emulate_media(media="print")
+        assert page.locator("#parts").evaluate("list => list.scrollHeight <= list.clientHeight + 1")
+        assert not page.locator("#play").is_visible()
+        assert page.locator("details:not([open])").count() == 0
 
 
 def test_pointing_reads_the_part_below(page: Page, folder: Path) -> None:
