@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.errors import OtoscopeError, one_line, unknown
 from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.document import to_document
 from otoscope.explainers.explanation import Explanation
@@ -32,9 +32,10 @@ from otoscope.explainers.figure import Width, draw
 from otoscope.explainers.store import slug
 from otoscope.explainers.targets import Floats
 
-RISKY = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for a formula
+RISKY = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet would take for a formula
 RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
-PARTS = ("part", "weight", "se", "low", "high", "energy", "evidence", "start", "end", "low_hz", "high_hz")
+INTERVAL = ("interval_low", "interval_high")
+PARTS = ("name", "weight", "se", *INTERVAL, "energy", "evidence", "start", "end", "low", "high")
 
 
 def extents(explanation: Explanation) -> Floats:
@@ -56,7 +57,11 @@ def extents(explanation: Explanation) -> Floats:
 
 
 def as_csv(explanation: Explanation) -> str:
-    """Write a row for each part, the strongest first; `low` and `high` are the bootstrap interval."""
+    """Write a row for each part, the strongest first, in the dialect of RFC 4180.
+
+    `start` and `end` in seconds of the recording, `low` and `high` in hertz, `energy` as a share of the span's,
+    `evidence` 1 or 0; weight, error and bootstrap interval (95 %) in the explanation's units, empty where none is.
+    """
     e, boxes = explanation, extents(explanation)
     rows = []
     for i in e.strongest(len(e.weights)):
@@ -66,7 +71,7 @@ def as_csv(explanation: Explanation) -> str:
         weight = f"{e.weights[i]:.6g}"
         rows.append([_safe(e.names[i]), weight, se, low, high, f"{e.energy[i]:.6g}", int(e.chosen[i]), *place])
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([PARTS, *rows])
+    csv.writer(buffer).writerows([PARTS, *rows])
     return buffer.getvalue()
 
 
@@ -79,7 +84,7 @@ def as_audacity(explanation: Explanation, *, span: bool = False) -> str:
     """Write the evidence as an Audacity label file: seconds, then hertz in a line of their own."""
     lines = []
     for i, (start, end, low, high) in _evidence(explanation, span):
-        lines.append(f"{start:.6f}\t{end:.6f}\t{_line(explanation.names[i])} {explanation.weights[i]:+.3f}")
+        lines.append(f"{start:.6f}\t{end:.6f}\t{one_line(explanation.names[i])} {explanation.weights[i]:+.3g}")
         lines.append(f"\\\t{low:.6f}\t{high:.6f}")
     return "".join(f"{line}\n" for line in lines)
 
@@ -89,20 +94,17 @@ def as_raven(explanation: Explanation, *, span: bool = False) -> str:
     lines = ["\t".join([*RAVEN, "Part", "Weight", "Target"])]
     for number, (i, (start, end, low, high)) in enumerate(_evidence(explanation, span), start=1):
         place = [f"{start:.6f}", f"{end:.6f}", f"{low:.3f}", f"{high:.3f}"]
-        told = [_line(explanation.names[i]), f"{explanation.weights[i]:.6g}", _line(explanation.target.name)]
+        told = [one_line(explanation.names[i]), f"{explanation.weights[i]:.6g}", one_line(explanation.target.name)]
         lines.append("\t".join([str(number), "Spectrogram 1", "1", *place, *told]))
     return "".join(f"{line}\n" for line in lines)
 
 
 def _evidence(explanation: Explanation, span: bool) -> list[tuple[int, Floats]]:
     """List the weights that are evidence, the strongest first, each with its box."""
-    boxes = extents(explanation) - np.array([explanation.span.start if span else 0] * 2 + [0, 0])
+    boxes = extents(explanation)
+    if span:
+        boxes = np.maximum(boxes - np.array([explanation.span.start] * 2 + [0, 0]), 0)  # no −0.000000
     return [(i, boxes[i]) for i in explanation.strongest(len(explanation.weights)) if explanation.chosen[i]]
-
-
-def _line(text: str) -> str:
-    """Keep a name within its field."""
-    return " ".join(text.split())
 
 
 def _safe(text: str) -> str:
@@ -171,17 +173,17 @@ def export(
     if kind not in FORMATS:
         raise unknown("format", kind, FORMATS)
     own = FORMATS[kind]
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OtoscopeError(f"{folder}: cannot be made ({error.strerror}); choose another place") from None
     path = Path(folder) / f"{file_stem(explanation)}{own.suffix}"
     more: dict[str, Any] = {"span": span} if own.timed else {}
-    with whole_file(path) as partial:
-        if own.text is None:
-            draw(explanation, partial, width=width)
-        else:
-            partial.write_text(own.text(explanation, **more), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            if own.text is None:
+                draw(explanation, partial, width=width)
+            else:
+                partial.write_text(own.text(explanation, **more), encoding="utf-8", newline="")
+    except OSError as error:
+        raise OtoscopeError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from None
     return path
 
 

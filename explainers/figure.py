@@ -10,11 +10,11 @@ outlined. Time in seconds of the recording, frequency in hertz on a log axis wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.adapters.errors import OtoscopeError, one_line, unknown
 from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
 from otoscope.explainers.evidence import members
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 N_ROWS = 320
 FLOOR = -80.0
 FOR, AGAINST = np.array([0.84, 0.10, 0.11]), np.array([0.13, 0.36, 0.80])
-N_BARS = 10
-
-
 Width = Literal["screen", "double", "single"]
 
 UNDATED: dict[str, dict[str, Any]] = {
@@ -41,8 +38,26 @@ UNDATED: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 STABLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "otoscope"}
-WIDTHS = {"screen": 13.0, "double": 7.0, "single": 3.4}  # inches
-PAPER_FONT = 8.5  # points; the smallest letters are 7
+PAPER_FONT = 8.5  # points; "small" letters, the smallest on paper, have 7.1
+
+
+class Look(NamedTuple):
+    """What fits into a picture of some width: inches, ratios, how many bars, and the inches for their names."""
+
+    width: float
+    height: float
+    height_with_pitch: float
+    pitch_ratio: float
+    map_ratio: float
+    n_bars: int
+    name_width: float
+
+
+LOOKS = {
+    "screen": Look(13.0, 7.2, 8.6, 0.55, 2.6, 10, 3.0),
+    "double": Look(7.0, 4.4, 6.4, 1.15, 1.9, 6, 1.9),
+    "single": Look(3.3, 4.6, 4.6, 0.0, 0.0, 5, 2.3),
+}
 
 
 def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen") -> None:
@@ -53,55 +68,90 @@ def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen")
     explanation : Explanation
     path : str or Path
     width : {"screen", "double", "single"}
-        13 inches, or two columns (7 inches) or one (3.4 inches) of a paper, with letters of 7 points at least. One
-        column has no room for the plain spectrogram.
+        13 inches, or two columns (7 inches) or one (3.3 inches) of a paper, with letters of 7 points at least. One
+        column has no room for the plain spectrogram, nor for pitch class × time.
 
     Raises
     ------
     OtoscopeError
         If the suffix or the width is none of these.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure
 
     suffix = Path(path).suffix.lower()
     if suffix not in UNDATED:
         raise OtoscopeError(f"{path}: pictures are {', '.join(UNDATED)}; choose one of these suffixes")
-    if width not in WIDTHS:
-        raise unknown("width", width, WIDTHS)
-    with rc_context({**STABLE, **({} if width == "screen" else {"font.size": PAPER_FONT})}):
+    if width not in LOOKS:
+        raise unknown("width", width, LOOKS)
+    look = LOOKS[width]
+    with rc_context():
+        rcdefaults()  # a reader's own style must change neither bytes nor sizes of letters
+        rcParams.update({**STABLE, **({} if width == "screen" else {"font.size": PAPER_FONT})})
+        figure = Figure(figsize=(look.width, look.height), layout="constrained")
         if width == "single":
-            figure = Figure(figsize=(WIDTHS[width], 4.6), layout="constrained")
             upper, lower = figure.subplots(2, 1, height_ratios=[1.2, 1])
             _map(explanation, upper)
-            _bars(explanation, lower, n=5)
-            figure.suptitle(as_text(f"{explanation.audio.name} · {explanation.method} · {explanation.target.name}"))
+            _bars(explanation, lower, look)
+            _title(figure, look, explanation.audio.name, explanation.method, explanation.target.name)
         else:
-            figure = _wide(Figure(layout="constrained"), explanation, WIDTHS[width])
+            _wide(figure, explanation, look)
         figure.savefig(path, dpi=100 if width == "screen" else 300, metadata=UNDATED[suffix])
 
 
-def _wide(figure: Figure, explanation: Explanation, inches: float) -> Figure:
+def _wide(figure: Figure, explanation: Explanation, look: Look) -> None:
     """Draw spectrogram and map above one another, the weights beside them."""
     pitch = "groups" in explanation.native
-    figure.set_size_inches(inches, (8.6 if pitch else 7.2) * (inches / 13) ** 0.8)
-    ratios = [1, 1, 0.55] if pitch else [1, 1]
-    cells = figure.add_gridspec(len(ratios), 2, width_ratios=[2.6, 1], height_ratios=ratios)
+    figure.set_figheight(look.height_with_pitch if pitch else look.height)
+    ratios = [1, 1, look.pitch_ratio] if pitch else [1, 1]
+    cells = figure.add_gridspec(len(ratios), 2, width_ratios=[look.map_ratio, 1], height_ratios=ratios)
     _spectrogram(explanation, figure.add_subplot(cells[0, 0]))
     _map(explanation, figure.add_subplot(cells[1, 0]))
     if pitch:
-        _groups(explanation, figure.add_subplot(cells[2, 0]))
-    _bars(explanation, figure.add_subplot(cells[:, 1]), n=N_BARS if inches > WIDTHS["double"] else 6)
+        _groups(explanation, figure.add_subplot(cells[2, 0]), "x-small" if look is LOOKS["screen"] else "small")
+    _bars(explanation, figure.add_subplot(cells[:, 1]), look)
     method = explanation.method
     if is_level_one(explanation.native):
         method += f", level two: {explanation.native['names'][int(explanation.native['feature'])]}"
-    figure.suptitle(as_text(f"{explanation.audio.name} · {explanation.model} · {method} · {explanation.target.name}"))
-    return figure
+    _title(figure, look, explanation.audio.name, explanation.model, method, explanation.target.name)
+
+
+def _title(figure: Figure, look: Look, *told: str) -> None:
+    """Write a title in one line where it fits, else in two, with long names shortened."""
+    pieces = [as_text(fitted(one, 0.46 * look.width, "large")) for one in told]
+    whole = fitted(" · ".join(told), 0.96 * look.width, "large") == one_line(" · ".join(told))
+    figure.suptitle(" · ".join(pieces) if whole else "\n".join((" · ".join(pieces[:2]), " · ".join(pieces[2:]))))
 
 
 def as_text(text: str) -> str:
-    """Keep matplotlib from reading dollars as mathematics, and tabs and line ends out of the picture."""
-    return " ".join(text.split()).replace("$", r"\$")
+    r"""Keep matplotlib from reading dollars as mathematics, and what no font and no XML can hold out of the picture.
+
+    >>> as_text("5 $\ta\x01")
+    '5 \\$ a\\x01'
+    """
+    return one_line(text).replace("$", r"\$")
+
+
+def shortened(text: str, n: int) -> str:
+    """Leave out the middle of a long name: often only its end tells it from another.
+
+    >>> shortened("part 12: 0.1-0.2 s", 9)
+    'part….2 s'
+    """
+    return text if len(text) <= n else f"{text[: n // 2]}…{text[len(text) - (n - 1 - n // 2) :]}"
+
+
+def fitted(text: str, inches: float, size: str) -> str:
+    """Put text on one line, shortened until it is no wider than that in letters of some size."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    text, font = one_line(text), FontProperties(size=size)
+    for n in range(min(len(text), 200), 1, -1):
+        told = shortened(text, n)
+        if text_to_path.get_text_width_height_descent(told, font, ismath=False)[0] <= 72 * inches:
+            return told
+    return text[:1]
 
 
 def rows(parts: Parts) -> Floats:
@@ -186,18 +236,18 @@ def outline(parts: Parts, axes: Axes, chosen: Bools) -> bool:
     return True
 
 
-def _groups(explanation: Explanation, axes: Axes) -> None:
+def _groups(explanation: Explanation, axes: Axes, size: str) -> None:
     cells = explanation.native["groups"]
     start, limit = explanation.span.start, float(np.abs(cells).max()) or 1.0
     extent = (start, start + explanation.audio.seconds, -0.5, len(cells) - 0.5)
     axes.imshow(cells, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set_yticks(range(len(cells)), [str(name) for name in explanation.native["group_names"]], fontsize="x-small")
+    axes.set_yticks(range(len(cells)), [str(name) for name in explanation.native["group_names"]], fontsize=size)
     axes.set_title("which notes, when", loc="left", fontsize="medium")
     axes.set_xlabel("seconds")
 
 
-def _bars(explanation: Explanation, axes: Axes, n: int) -> None:
-    strongest = explanation.strongest(n)[::-1]
+def _bars(explanation: Explanation, axes: Axes, look: Look) -> None:
+    strongest = explanation.strongest(look.n_bars)[::-1]
     weights = explanation.weights[strongest]
     errors = None if explanation.se is None else 2 * explanation.se[strongest]
     colours = np.where(weights[:, None] > 0, FOR, AGAINST)
@@ -205,15 +255,17 @@ def _bars(explanation: Explanation, axes: Axes, n: int) -> None:
     axes.set_yticks([])
     for place, index in enumerate(strongest):
         axes.annotate(
-            as_text(explanation.names[index]),
+            as_text(fitted(explanation.names[index], look.name_width, "small")),
             (0.02, place + 0.27),
             xycoords=("axes fraction", "data"),
             fontsize="small",
             va="bottom",
+            in_layout=False,
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
         )
     axes.set_ylim(-0.6, len(strongest) + 0.1)
     axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel(f"weight ({explanation.units})" + ("" if errors is None else " ± 2 se"))
     axes.set_title("strongest parts", loc="left", fontsize="medium")
     axes.spines[["top", "right", "left"]].set_visible(False)

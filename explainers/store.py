@@ -22,6 +22,7 @@ import json
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,9 @@ from otoscope.explainers.explanation import Explanation, RoundTrip, Score, Windo
 from otoscope.explainers.level_one import is_level_one
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.targets import Target
+
+# what readers raise when a file is cut off or overwritten
+DAMAGE = (OSError, EOFError, BadZipFile, zlib.error, AttributeError, IndexError, KeyError, ValueError, TypeError)
 
 
 def result_folder(explanation: Explanation, recording: str) -> Path:
@@ -184,7 +188,7 @@ def load_explanation(folder: str | Path) -> Explanation:
     folder = Path(folder)
     document = read_document(folder)
     try:
-        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        with (folder / "arrays.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         calls: dict[str, Any] = {}
         if (folder / "calls.npz").exists():
@@ -192,7 +196,7 @@ def load_explanation(folder: str | Path) -> Explanation:
                 calls = {name: file[name] for name in file.files}
         sounds = {name: _read_wav(folder / f"{name}.wav") for name in ("original", "evidence", "complement")}
         return _from_document(document, arrays, calls, sounds)
-    except (OSError, EOFError, BadZipFile, AttributeError, IndexError, KeyError, ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise OtoscopeError(f"{folder}: this explanation is damaged ({error}); make it again") from None
 
 

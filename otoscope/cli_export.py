@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.console import bar, print_json
 from otoscope.options import FORCE, JSON, options
+
+if TYPE_CHECKING:
+    from otoscope.explainers.figure import Width
 
 KINDS = ("csv", "json", "audacity", "raven", "png", "svg", "pdf")
 
@@ -19,7 +23,11 @@ KINDS = ("csv", "json", "audacity", "raven", "png", "svg", "pdf")
     click.option(
         "--format", "kinds", multiple=True, type=click.Choice(KINDS), default=["csv"], help="Repeatable. [csv]"
     ),
-    click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [exports/ in the first FOLDER]"),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Folder to write. [exports/ in each FOLDER; beside it, where FOLDER is itself a result]",
+    ),
     click.option(
         "--width",
         type=click.Choice(["screen", "double", "single"]),
@@ -35,12 +43,12 @@ def export(
     folders: tuple[Path, ...],
     kinds: tuple[str, ...],
     out: Path | None,
-    width: str,
+    width: Width,
     span: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the explanations below FOLDERs for other tools.
+    """Write the explanations in or below FOLDERs for other tools.
 
     csv (a row for each part), json (by the published schema), audacity and raven (the evidence as labels or as a
     selection table), and the picture as png, svg or pdf.
@@ -50,41 +58,55 @@ def export(
     """
     from otoscope.explainers.exports import FORMATS, file_stem
     from otoscope.explainers.exports import export as write
-    from otoscope.explainers.report import find_results
     from otoscope.explainers.store import load_explanation
 
-    found = [result for folder in folders for result in _results(folder, find_results(folder))]
-    place = out or folders[0] / "exports"
-    if place.exists() and not place.is_dir():
-        raise OtoscopeError(f"{place}: is a file; choose another --out")
-    written, failed, taken = [], [], set()
+    jobs, failed = _jobs(folders, out)
+    written: list[Path] = []
     with bar("export") as progress:
-        for number, result in enumerate(found):
+        for number, (result, place) in enumerate(jobs):
             try:
                 explanation = load_explanation(result)
-                for kind in kinds:
-                    path = place / f"{file_stem(explanation)}{FORMATS[kind].suffix}"
-                    if path in taken:
-                        raise OtoscopeError(f"{result}: {path.name} is written already, for another result")
-                    if path.exists() and not force:
-                        raise OtoscopeError(
-                            f"{path.name} exists in {place}; use --force to replace it, or another --out"
-                        )
-                    taken.add(path)
-                    written.append(write(explanation, place, kind, width=width, span=span))  # type: ignore[arg-type]
+                paths = {kind: place / f"{file_stem(explanation)}{FORMATS[kind].suffix}" for kind in kinds}
             except OtoscopeError as error:
                 failed.append(str(error))
-            progress(number + 1, len(found))
+                paths = {}
+            for kind, path in paths.items():
+                try:
+                    _check_free(path, written, result, force=force)
+                    written.append(write(explanation, place, kind, width=width, span=span))
+                except OtoscopeError as error:
+                    failed.append(str(error))
+            progress(number + 1, len(jobs))
     if as_json:
         print_json({"written": [str(path) for path in written], "failed": failed})
     else:
         for path in written:
             click.echo(path)
     if failed:
-        raise OtoscopeError("; ".join(failed))
+        kept = ", the others are written" if written else ""
+        raise OtoscopeError(f"{len(failed)} could not be exported{kept}: {'; '.join(failed)}")
 
 
-def _results(folder: Path, found: list[Path]) -> list[Path]:
-    if not found:
-        raise OtoscopeError(f"{folder}: holds no explanations; name a folder that `otoscope explain` wrote")
-    return found
+def _jobs(folders: tuple[Path, ...], out: Path | None) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """List each result once, with the folder its exports go to; and what holds none."""
+    from otoscope.explainers.report import find_results
+
+    jobs: dict[Path, tuple[Path, Path]] = {}
+    failed = []
+    for folder in folders:
+        found = find_results(folder)
+        if not found:
+            failed.append(f"{folder}: holds no explanations; name a folder that `otoscope explain` wrote")
+        for result in found:
+            # Saving a result again replaces its folder: nothing else may live there.
+            home = folder.resolve().parent if result == folder else folder
+            jobs.setdefault(result.resolve(), (result, out or home / "exports"))
+    return list(jobs.values()), failed
+
+
+def _check_free(path: Path, written: list[Path], result: Path, *, force: bool) -> None:
+    """Refuse to write over a file that exists, or over that of another result."""
+    if path in written:
+        raise OtoscopeError(f"{result}: {path.name} was just written for another result; export it to another --out")
+    if path.exists() and not force:
+        raise OtoscopeError(f"{path.name} exists in {path.parent}; use --force to replace it, or another --out")
