@@ -119,7 +119,6 @@ class Format:
     Attributes
     ----------
     suffix : str
-    says : str
     text : callable or None
         Writes the explanation as text; None for pictures.
     timed : bool
@@ -127,19 +126,18 @@ class Format:
     """
 
     suffix: str
-    says: str
     text: Callable[..., str] | None = None
     timed: bool = False
 
 
 FORMATS = {
-    "csv": Format(".csv", "a row for each part", as_csv),
-    "json": Format(".json", "everything but arrays", as_json),
-    "audacity": Format(".labels.txt", "evidence as Audacity labels", as_audacity, timed=True),
-    "raven": Format(".selections.txt", "evidence as a Raven selection table", as_raven, timed=True),
-    "png": Format(".png", "the picture"),
-    "svg": Format(".svg", "the picture as vectors"),
-    "pdf": Format(".pdf", "the picture as vectors, fonts embedded"),
+    "csv": Format(".csv", as_csv),
+    "json": Format(".json", as_json),
+    "audacity": Format(".labels.txt", as_audacity, timed=True),
+    "raven": Format(".selections.txt", as_raven, timed=True),
+    "png": Format(".png"),
+    "svg": Format(".svg"),
+    "pdf": Format(".pdf"),
 }
 
 

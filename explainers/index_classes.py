@@ -8,8 +8,6 @@ whose files are damaged is noted and costs no other.
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from otoscope.adapters.pitch import PITCH_CLASSES, note_name
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers import grid
 from otoscope.explainers.embedding import as_data, mp3
+from otoscope.explainers.store import DAMAGE
 from otoscope.explainers.summaries import Stretch, Summary, faded, heaviest, painted, summarise, usual_columns
 
 N_CLASSES = 24  # with pictures and sounds
@@ -32,7 +31,6 @@ N_PANELS = 12  # models × methods shown of one class
 N_SNIPPETS = 12  # of one class
 UNCHECKED = "not checked"
 ORDER = ("trust", "caution", UNCHECKED, "do not use")  # the most trusted first
-DAMAGED = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -230,7 +228,7 @@ def tried(unread: dict[Path, str], folder: Path, read: Callable[[Path], T]) -> T
     """Read something of a result; where its files are damaged, note why and give None."""
     try:
         return read(folder)
-    except DAMAGED as error:
+    except (OtoscopeError, *DAMAGE) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         unread.setdefault(folder, " ".join(reason.split()) or type(error).__name__)
         return None

@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.parts import Bools
 from otoscope.explainers.report import find_results
-from otoscope.explainers.store import load_explanation
+from otoscope.explainers.store import DAMAGE, load_explanation
 
 N_DRAWS = 128
 TOLERANCE = 0.05  # of the evidence's energy
@@ -40,7 +39,6 @@ QUIET = 1e-6  # of the recording's energy
 FACTOR = 2.0
 MOST_SHARED = 0.9  # of the evidence's energy
 SLACK = 0.05  # of the evidence's energy: draws that share so little more than the best may be taken
-DAMAGE = (AttributeError, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError, BadZipFile)
 
 Rng = np.random.Generator
 
@@ -248,5 +246,5 @@ def _candidate(folder: Path) -> tuple[Candidate | None, str | None]:
         return one, one.fault
     except OtoscopeError as error:
         return None, str(error).removeprefix(str(folder)).lstrip("/: ")
-    except (*DAMAGE, WavFileWarning) as error:
+    except (*DAMAGE, RuntimeError, WavFileWarning) as error:
         return None, f"this explanation is damaged ({type(error).__name__}: {error}); make it again"

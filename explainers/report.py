@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from otoscope.adapters.errors import OtoscopeError
@@ -22,6 +22,9 @@ from otoscope.explainers.store import load_explanation, read_document
 from otoscope.explainers.story import command, story
 from otoscope.explainers.story import sentence as sentence
 from otoscope.explainers.verdict import statements
+
+if TYPE_CHECKING:
+    from otoscope.explainers.explanation import Explanation
 
 N_WEIGHTS = 12
 N_CLASSES = 5
@@ -100,9 +103,14 @@ def write_pages(directory: str | Path) -> Written:
     recordings = [list(same) for _, same in groupby(results, key=lambda result: _heard(result[1]))]
     report = directory / "report.html"
     if len(recordings) == 1:
-        kept = _write_page(report, directory, recordings[0], left_out)
+        kept, explanations, lost = _load(directory, recordings[0])
+        left_out += lost
+        if kept:
+            _write_page(report, kept, explanations, left_out)
     else:
         kept = _write_many(directory, recordings, left_out)
+    if not kept:
+        raise OtoscopeError(f"{directory}: holds no explanations that can be read; {left_out[0][1]}")
     index = {"schema": "otoscope/index/1", "results": [_entry(directory, *result) for result in kept]}
     text = json.dumps(index, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     with whole_file(directory / "index.json") as partial:
@@ -133,31 +141,22 @@ def _write_many(directory: Path, recordings: list[list[Result]], left_out: list[
             page = place / f"report-{results[0][1]['audio']['sha256'][:8]}.html"
         taken.add(page)
         home = "../report.html" if place != directory else "report.html"
-        try:
-            held = _write_page(page, directory, results, left_out, home=home)
-        except OtoscopeError:
-            continue  # nothing of it can be read; `left_out` says why
+        held, explanations, lost = _load(directory, results)
+        left_out += lost
+        if not held:
+            continue
+        _write_page(page, held, explanations, lost, home=home)
         kept += held
         listed.append(
             Listed(results[0][1]["audio"]["name"], quote(page.relative_to(directory).as_posix()), tuple(held))
         )
-    if not listed:
-        raise OtoscopeError(f"{directory}: holds no explanations that can be read; {left_out[0][1]}")
-    write_index(directory, listed, left_out)
+    if listed:
+        write_index(directory, listed, left_out)
     return kept
 
 
-def _write_page(
-    page: Path,
-    directory: Path,
-    results: list[Result],
-    left_out: list[tuple[str, str]],
-    *,
-    home: str | None = None,
-) -> list[Result]:
-    """Write the page of a recording; give the results that are on it, and add the others to `left_out`."""
-    from otoscope.explainers.page import page_data
-
+def _load(directory: Path, results: list[Result]) -> tuple[list[Result], list[Explanation], list[tuple[str, str]]]:
+    """Load the results of a recording: those that can be, their explanations, and the others with the reason."""
     kept, explanations, lost = [], [], []
     for folder, document in results:
         try:
@@ -165,15 +164,26 @@ def _write_page(
             kept.append((folder, document))
         except OtoscopeError as error:
             lost.append((_below(directory, folder), str(error).removeprefix(f"{folder}: ")))
-    left_out += lost
-    if not kept:
-        raise OtoscopeError(f"{directory}: holds no explanations that can be read; {lost[0][1]}")
+    return kept, explanations, lost
+
+
+def _write_page(
+    page: Path,
+    results: list[Result],
+    explanations: list[Explanation],
+    left_out: list[tuple[str, str]],
+    *,
+    home: str | None = None,
+) -> None:
+    """Write the page of a recording."""
+    from otoscope.explainers.page import page_data
+
     script = source("sound.js") + source("stage.js").replace('"use strict";\n', "", 1)
-    several = len({(document["model"]["name"]) for _, document in kept}) > 1
+    several = len({document["model"]["name"] for _, document in results}) > 1
     text = template("report.html").render(
-        recording=kept[0][1]["audio"]["name"],
-        explanations=[{**_explanation(*result), "model_differs": several} for result in kept],
-        left_out=lost if home is not None else left_out,
+        recording=results[0][1]["audio"]["name"],
+        explanations=[{**_explanation(*result), "model_differs": several} for result in results],
+        left_out=left_out,
         home=home,
         data=safe_json(page_data(explanations)),
         script=script,
@@ -181,7 +191,6 @@ def _write_page(
     )
     with whole_file(page) as partial:
         partial.write_text(text, encoding="utf-8")
-    return kept
 
 
 def _below(directory: Path, folder: Path) -> str:

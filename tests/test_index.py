@@ -120,7 +120,7 @@ def test_every_recording_stands_in_the_table_with_its_page_picture_and_verdicts(
     assert all((one["loading"], one["decoding"]) == ("lazy", "async") for one in page.all("img"))
     assert all(name in page.text for name in names)
     table = text[text.index("<table") : text.index("</table")]
-    assert table.count('<span class="v caution">caution</span>') == 9
+    assert table.count('<span class="word caution">caution</span>') == 9
     evidence = [document["round_trip"]["evidence"]["score"] for _, document in recordings[0].results]
     assert all(table.count(f"</span> {score:.2f}<") >= 3 for score in evidence)
 

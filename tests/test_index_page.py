@@ -121,7 +121,7 @@ def test_order_by_name_score_and_verdict(browser: Browser, page_file: Path) -> N
         for choice, first, last in (("trust", 0, 2), ("doubt", 2, 0)):
             order.select_option(choice)
             words = page.locator("#recordings tbody").evaluate_all(
-                "bodies => bodies.map(body => body.querySelector('.v').textContent)"
+                "bodies => bodies.map(body => body.querySelector('.word').textContent)"
             )
             places = [WORDS.index(word) for word in words]
             assert (places[0], places[-1]) == (first, last)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
-from otoscope.explainers import listening, listening_page, listening_score, store
+from otoscope.explainers import listening, listening_page, listening_score, listening_sounds, store
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.listening import choose_pairs, random_set
@@ -319,13 +319,13 @@ def test_gains_bring_any_sounds_to_one_level_without_clipping(kinds: list[tuple[
     for number, (size, length) in enumerate(kinds):  # from a single click to steady noise
         sounds[str(number)] = np.zeros(400)
         sounds[str(number)][:length] = size * rng.uniform(0.1, 1, length) * rng.choice([-1, 1], length)
-    gains, level = listening_page.equal_loudness(sounds)
+    gains, level = listening_sounds.equal_loudness(sounds)
     made = {name: gains[name] * samples for name, samples in sounds.items()}
     for samples in made.values():
         assert np.sqrt(np.mean(samples**2)) == pytest.approx(level)
-        assert np.abs(samples).max() <= listening_page.PEAK * (1 + 1e-9)
+        assert np.abs(samples).max() <= listening_sounds.PEAK * (1 + 1e-9)
     loudest = max(np.abs(samples).max() for samples in made.values())
-    assert level == listening_page.LEVEL or loudest == pytest.approx(listening_page.PEAK)
+    assert level == listening_sounds.LEVEL or loudest == pytest.approx(listening_sounds.PEAK)
 
 
 def test_the_key_says_which_sound_is_the_evidence(results: Path, tmp_path: Path) -> None:

@@ -435,6 +435,22 @@ def test_a_disk_that_fills_costs_one_line_and_leaves_nothing_half_written(folder
         assert {path.name for path in disk.iterdir()} == {"rec", "filling"}
 
 
+def test_a_disk_that_fills_between_two_recordings_is_told_too(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "rec" / "4", tmp_path / "a")
+    other = tmp_path / "b"
+    shutil.copytree(folder / "rec" / "4", other)
+    document = json.loads((other / "explanation.json").read_text(encoding="utf-8"))
+    document["audio"]["sha256"] = "0" * 64  # another recording
+    (other / "explanation.json").write_text(json.dumps(document), encoding="utf-8")
+    with small_disk(tmp_path / "disk", 2000) as disk:
+        for name in "ab":
+            shutil.copytree(tmp_path / name, disk / name)
+        (disk / "filling").write_bytes(b"0" * (shutil.disk_usage(disk).free - 20_000))
+        with pytest.raises(OtoscopeError, match="the disk is full"):
+            write_report(disk)
+        assert {path.name for path in disk.iterdir()} == {"a", "b", "filling"}
+
+
 def test_twenty_minutes_are_searched_and_ten_seconds_shown(browser: Browser, tmp_path: Path) -> None:
     minute = np.tile(0.01 * noise(seconds=1.0, level=1.0), 60 * 20).astype(np.float32)
     minute[600 * RATE : 604 * RATE] += tone(1000.0, seconds=4.0, level=0.5)
