@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from otoscope.adapters.compiled import alone
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Float32, Floats
 
@@ -189,6 +190,8 @@ class Librosa(Framed):
         power = magnitude**2
         chroma = self._chroma(power, rate)
         n_fft, hop = self.n_fft, self.hop_length
+        with alone("zero crossings"):
+            crossings = lf.zero_crossing_rate(waveform, frame_length=n_fft, hop_length=hop)
         found = (
             lf.mfcc(S=self.decibels(power, rate), sr=rate, n_mfcc=self.n_mfcc),
             chroma,
@@ -196,7 +199,7 @@ class Librosa(Framed):
             lf.spectral_bandwidth(S=magnitude, sr=rate),
             lf.spectral_rolloff(S=magnitude, sr=rate),
             lf.spectral_flatness(S=magnitude),
-            lf.zero_crossing_rate(waveform, frame_length=n_fft, hop_length=hop),
+            crossings,
             lf.rms(y=waveform, frame_length=n_fft, hop_length=hop),
             lf.spectral_contrast(S=magnitude, sr=rate, n_bands=self.n_contrast),
             lf.tonnetz(chroma=chroma, sr=rate),
@@ -207,7 +210,7 @@ class Librosa(Framed):
         """Fold power (n_bins, n_frames) into pitch classes (n_chroma, n_frames)."""
         import librosa
 
-        with warnings.catch_warnings():
+        with alone(f"chroma tuned to {self.tuning}"), warnings.catch_warnings():
             # Silence has no pitch to estimate a tuning from; librosa takes 0 and says so.
             warnings.filterwarnings("ignore", "Trying to estimate tuning from empty", UserWarning)
             return librosa.feature.chroma_stft(S=power, sr=rate, n_chroma=self.n_chroma, tuning=self.tuning)

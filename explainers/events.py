@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from otoscope.adapters.compiled import alone
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.makers import DYNAMIC_RANGE, picture
 from otoscope.explainers.parts import Parts
@@ -51,15 +52,16 @@ def onsets(whole: Parts) -> tuple[Floats, Ints]:
     centres = np.arange(len(flux)) * hop
     flux[(centres < n_fft // 2 + hop) | (centres > len(whole.audio.samples) - n_fft)] = 0
     apart = max(1.0, APART * whole.audio.rate // hop)  # by librosa's defaults 0 at a wide hop: each frame a peak
-    peaks = librosa.onset.onset_detect(
-        onset_envelope=flux,
-        sr=whole.audio.rate,
-        hop_length=hop,
-        normalize=False,
-        pre_max=apart,
-        wait=apart,
-        delta=max(DELTA * float(flux.max()), LEAST_RISE),
-    )
+    with alone("onsets of a picture"):
+        peaks = librosa.onset.onset_detect(
+            onset_envelope=flux,
+            sr=whole.audio.rate,
+            hop_length=hop,
+            normalize=False,
+            pre_max=apart,
+            wait=apart,
+            delta=max(DELTA * float(flux.max()), LEAST_RISE),
+        )
     return flux, np.asarray(peaks, dtype=np.intp)
 
 

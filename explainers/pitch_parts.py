@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from otoscope.adapters.compiled import alone
 from otoscope.adapters.pitch import note_frequency, note_name
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.parts import Bools, Labels, Parts
@@ -75,15 +76,16 @@ def fundamental(whole: Parts) -> tuple[Floats, Floats]:
     fmax = min(FMAX, rate / 4)
     if not whole.power.any() or fmax <= 2 * FMIN:
         return np.full(whole.labels.shape[1], np.nan), np.zeros(whole.labels.shape[1])
-    f0, _, probability = librosa.pyin(
-        whole.audio.samples,
-        sr=rate,
-        fmin=FMIN,
-        fmax=fmax,
-        frame_length=2 ** int(np.ceil(np.log2(PERIODS * rate / FMIN))),
-        hop_length=whole.stft.hop_length,
-        resolution=RESOLUTION,
-    )
+    with alone("pyin"):
+        f0, _, probability = librosa.pyin(
+            whole.audio.samples,
+            sr=rate,
+            fmin=FMIN,
+            fmax=fmax,
+            frame_length=2 ** int(np.ceil(np.log2(PERIODS * rate / FMIN))),
+            hop_length=whole.stft.hop_length,
+            resolution=RESOLUTION,
+        )
     return np.asarray(f0, dtype=np.float64), np.asarray(probability, dtype=np.float64)
 
 

@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 
+from otoscope.adapters.compiled import alone
 from otoscope.adapters.features import Librosa, extract, feature_names
 from otoscope.adapters.model import Float32, Floats
 from otoscope.mer_models.peaks import measure
@@ -68,7 +69,8 @@ def rhythm(waveform: Float32, rate: int) -> Floats:
     lags = librosa.autocorrelate(strength - strength.mean())
     lag = round(60 * rate / (ONSET_HOP * max(tempo, 1.0)))
     pulse = float(lags[lag] / lags[0]) if 0 < lag < len(lags) and lags[0] > 0 else 0.0
-    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=rate, hop_length=ONSET_HOP)
+    with alone("onsets of a waveform"):
+        onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=rate, hop_length=ONSET_HOP)
     return np.array([strength.mean(), strength.std(), tempo, pulse, len(onsets) * rate / len(waveform)])
 
 
