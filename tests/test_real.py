@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from click.testing import CliRunner
 import otoscope
 from otoscope.adapters.audio import load_audio
 from otoscope.cli import main
+from otoscope.explainers.report import find_results
+from otoscope.explainers.store import load_explanation
 from tests import bench
 from tests.builders import SELF_MADE
+from tests.test_schema import faults
 
 MUSIC = (
     "brahms",
@@ -28,51 +32,76 @@ MUSIC = (
 )
 
 
-def test_the_demo_explains_the_shipped_recording_by_four_methods(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo")], catch_exceptions=False)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Make the demo's report: its folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("real") / "demo"
+    result = CliRunner().invoke(main, ["demo", "--out", str(folder)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip().splitlines()[-1] == f"report: {tmp_path / 'demo' / 'report.html'}"
+    return folder, result.stdout
+
+
+def test_the_demo_explains_the_shipped_recording_by_four_methods(demo: tuple[Path, str]) -> None:
+    folder, told = demo
+    assert 6 <= load_audio(otoscope.demo_recording()).seconds <= 15
+    assert told.strip().splitlines()[-1] == f"report: {folder / 'report.html'}"
     for method in ("lime", "occlusion", "gradcam"):
-        assert f"harmonics, {method}" in result.stdout
-    assert result.stdout.count("round trip") == 4
-    assert result.stdout.count("target") == 4
+        assert f"harmonics, {method}" in told
+    assert told.count("round trip") == 4
+    assert told.count("target") == 4
 
 
-def test_the_shipped_recording_is_short_and_the_models_evidence_keeps_its_class() -> None:
-    audio = load_audio(otoscope.demo_recording())
-    assert 6 <= audio.seconds <= 15
-    explanation = otoscope.explain(otoscope.load_model("harmonics"), audio, method="lime")
-    trip = explanation.round_trip
+def test_the_demo_keeps_the_schema(demo: tuple[Path, str]) -> None:
+    told = [json.loads((folder / "explanation.json").read_text("utf-8")) for folder in find_results(demo[0])]
+    assert [faults("explanation", one, shut=True) for one in told] == [[]] * 4
+    assert {one["method"] for one in told} == {"lime", "occlusion", "gradcam", "two_level"}
+
+
+def test_the_demos_evidence_keeps_its_class(demo: tuple[Path, str]) -> None:
+    (trip,) = [one.round_trip for one in map(load_explanation, find_results(demo[0])) if one.method == "lime"]
     assert trip.evidence.scaled > trip.original.scaled - 0.5  # what speaks for it does not speak against it
     assert trip.complement.scaled < trip.evidence.scaled
 
 
-def test_all_recordings_get_complete_reports(music: Path, tmp_path: Path) -> None:
-    files = [str(music / f"{name}.ogg") for name in MUSIC]
+def test_speech_music_and_a_whale_get_complete_reports(music: Path, tmp_path: Path) -> None:
+    names = ("speech", "brahms", "humpback")
+    files = [str(music / f"{name}.ogg") for name in names]
     methods = ["--method", "lime", "--method", "occlusion", "--method", "gradcam"]
-    arguments = ["explain", *files, *methods, "--calls", "256", "--out", str(tmp_path / "out"), "--json"]
+    arguments = [
+        "explain",
+        *files,
+        *methods,
+        "--n-parts",
+        "16",
+        "--calls",
+        "64",
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+    ]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert len(found["results"]) == 27
+    assert len(found["results"]) == 9
     for one in found["results"]:
-        names = {path.name for path in Path(one["folder"]).iterdir()}
-        assert {"explanation.json", "original.wav", "evidence.wav", "complement.wav", "map.png"} <= names
+        files_there = {path.name for path in Path(one["folder"]).iterdir()}
+        assert {"explanation.json", "original.wav", "evidence.wav", "complement.wav", "map.png"} <= files_there
         assert one["span"]["duration"] <= 10
         assert all(np.isfinite(list(one["round_trip"].values())))
     page = Path(found["report"]).read_text(encoding="utf-8")
-    assert all(f"{name}.ogg" in page for name in MUSIC)
+    assert all(f"{name}.ogg" in page for name in names)
 
 
 @pytest.mark.parametrize("name", MUSIC)
 def test_the_bands_route_equals_the_waveform_route(name: str, music: Path) -> None:
+    """Each maker and off value meets one recording here, and all in ``python -m tests.bench routes``."""
     model = bench.shipped("harmonics")
     audio = bench.excerpt(music / f"{name}.ogg", model)
-    for maker in set(SELF_MADE) - {"superpixels"}:  # superpixels is felzenszwalb
-        for off in bench.OFFS:
-            difference, rank = bench.compare_routes(model, audio, maker=maker, off=off, n_parts=16)
-            assert difference <= 0.01, (maker, off)
-            assert rank >= 0.99, (maker, off)
+    makers = [maker for maker in SELF_MADE if maker != "superpixels"]  # superpixels is felzenszwalb
+    for maker, off in list(itertools.product(makers, bench.OFFS))[MUSIC.index(name) :: len(MUSIC)]:
+        difference, rank = bench.compare_routes(model, audio, maker=maker, off=off, n_parts=16)
+        assert difference <= 0.01, (maker, off)
+        assert rank >= 0.99, (maker, off)
 
 
 @pytest.mark.parametrize("route", ["waveform", "bands"])
