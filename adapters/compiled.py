@@ -1,39 +1,36 @@
-"""Compiled functions: those of librosa that numba compiles and keeps on disk, first called by one process at a time.
+"""librosa, whose functions numba compiles and keeps on disk, imported by one process at a time.
 
 Numba writes a generalised universal function (peak picking, zero crossings, parabolic interpolation) as two files that
-belong together, one after the other. Where two processes compile it at once, the files of one may end beside those of
-the other; whoever loads such a pair, now or ever after, dies of a segmentation fault (numba issue 10128, open in 0.68).
-So the first call in a process, which compiles or loads, is made `alone`; the ones after it wait for nobody.
+belong together, one after the other, when the module that holds it is first imported. Where two processes do so at
+once, the files of one may end beside those of the other; whoever loads such a pair, now or ever after, dies of a
+segmentation fault (numba issue 10128, open in 0.68). So librosa is imported here and nowhere else, under a lock.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
-_loaded: set[str] = set()
+MODULES = ("util.utils", "core.audio", "core.pitch")  # that hold universal functions
 
 
-@contextmanager
-def alone(what: str) -> Iterator[None]:
-    """Let no other process compile or load numba's functions meanwhile, where this process does `what` the first time.
+@cache
+def load_librosa() -> ModuleType:
+    """Import librosa, and what numba compiles of it that otoscope uses, while no other process does.
 
-    Parameters
-    ----------
-    what
-        Name of the calls inside. They are given arrays of the same types each time: others are compiled anew.
+    The first process compiles, in some seconds; the ones after it load what it wrote, in less than one.
     """
-    if what in _loaded:
-        yield
-        return
     from filelock import FileLock
 
     with FileLock(lock_file()):
-        yield
-    _loaded.add(what)
+        for name in MODULES:
+            import_module(f"librosa.{name}")
+    return import_module("librosa")
 
 
 def lock_file() -> Path:
@@ -41,9 +38,8 @@ def lock_file() -> Path:
 
     Where librosa's folder is read-only, numba writes to the user's own cache, and the lock lies among temporary files.
     """
-    import librosa
-
-    beside = Path(librosa.__file__).parent / "__pycache__"
+    spec = find_spec("librosa")
+    beside = Path(spec.origin if spec and spec.origin else __file__).parent / "__pycache__"
     if os.access(beside, os.W_OK):
         return beside / "otoscope.lock"
     user = getattr(os, "getuid", lambda: "user")()  # Windows has a temporary folder for each user

@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.adapters.compiled import alone
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import Float32, Floats
 
@@ -96,8 +96,7 @@ class Framed:
 
     def decibels(self, power: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
         """Sum power (…, n_bins, n_frames) into mel bands in decibels (…, n_mels, n_frames)."""
-        import librosa
-
+        librosa = load_librosa()
         with warnings.catch_warnings():
             # An estimator trained with more bands than bins has empty bands; it needs them again.
             warnings.filterwarnings("ignore", "Empty filters detected", UserWarning)
@@ -110,8 +109,7 @@ class Framed:
 
     def magnitude(self, waveforms: Float32) -> npt.NDArray[np.float32]:
         """Transform waveforms (…, n_samples) to magnitudes (…, n_bins, n_frames)."""
-        import librosa
-
+        librosa = load_librosa()
         magnitude: npt.NDArray[np.float32] = np.abs(
             librosa.stft(waveforms, n_fft=self.n_fft, hop_length=self.hop_length)
         )
@@ -146,10 +144,9 @@ class Mfcc(Framed):
 
     def describe(self, waveforms: Float32, rate: int) -> Floats:
         """Describe waveforms (n, n_samples) by (n, n_mfcc, n_frames)."""
-        import librosa
-
+        librosa = load_librosa()
         decibels = self.decibels(self.magnitude(waveforms) ** 2, rate)
-        return librosa.feature.mfcc(S=decibels, sr=rate, n_mfcc=self.n_mfcc).astype(np.float64)
+        return np.asarray(librosa.feature.mfcc(S=decibels, sr=rate, n_mfcc=self.n_mfcc), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -184,14 +181,11 @@ class Librosa(Framed):
 
     def _one(self, waveform: Float32, rate: int) -> Floats:
         """Describe one recording (n_samples,) by (n_rows, n_frames)."""
-        import librosa.feature as lf
-
+        lf = load_librosa().feature
         magnitude = self.magnitude(waveform)
         power = magnitude**2
         chroma = self._chroma(power, rate)
         n_fft, hop = self.n_fft, self.hop_length
-        with alone("zero crossings"):
-            crossings = lf.zero_crossing_rate(waveform, frame_length=n_fft, hop_length=hop)
         found = (
             lf.mfcc(S=self.decibels(power, rate), sr=rate, n_mfcc=self.n_mfcc),
             chroma,
@@ -199,7 +193,7 @@ class Librosa(Framed):
             lf.spectral_bandwidth(S=magnitude, sr=rate),
             lf.spectral_rolloff(S=magnitude, sr=rate),
             lf.spectral_flatness(S=magnitude),
-            crossings,
+            lf.zero_crossing_rate(waveform, frame_length=n_fft, hop_length=hop),
             lf.rms(y=waveform, frame_length=n_fft, hop_length=hop),
             lf.spectral_contrast(S=magnitude, sr=rate, n_bands=self.n_contrast),
             lf.tonnetz(chroma=chroma, sr=rate),
@@ -208,12 +202,11 @@ class Librosa(Framed):
 
     def _chroma(self, power: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
         """Fold power (n_bins, n_frames) into pitch classes (n_chroma, n_frames)."""
-        import librosa
-
-        with alone(f"chroma tuned to {self.tuning}"), warnings.catch_warnings():
+        librosa = load_librosa()
+        with warnings.catch_warnings():
             # Silence has no pitch to estimate a tuning from; librosa takes 0 and says so.
             warnings.filterwarnings("ignore", "Trying to estimate tuning from empty", UserWarning)
-            return librosa.feature.chroma_stft(S=power, sr=rate, n_chroma=self.n_chroma, tuning=self.tuning)
+            return np.asarray(librosa.feature.chroma_stft(S=power, sr=rate, n_chroma=self.n_chroma, tuning=self.tuning))
 
 
 Features = Mfcc | Librosa | LogMel
@@ -304,8 +297,7 @@ def _extract(waveforms: Float32, rate: int, settings: Features) -> Floats:
 
 def _slopes(rows: Floats) -> Floats:
     """Slopes over nine frames; where there are fewer, the first and the last are repeated."""
-    import librosa
-
+    librosa = load_librosa()
     mode = "interp" if rows.shape[-1] >= DELTA_WIDTH else "nearest"
     return np.asarray(librosa.feature.delta(rows, width=DELTA_WIDTH, mode=mode))
 
@@ -313,8 +305,7 @@ def _slopes(rows: Floats) -> Floats:
 @contextmanager
 def _told(rate: int) -> Iterator[None]:
     """Say what librosa refuses as what the user can put right."""
-    import librosa
-
+    librosa = load_librosa()
     try:
         yield
     except librosa.ParameterError as error:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.spectra import Float32, Floats, Stft
 
@@ -62,8 +63,7 @@ def mel_filterbank(
     centres : ndarray, shape (n_mels,)
         In hertz.
     """
-    import librosa
-
+    librosa = load_librosa()
     corners = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax or rate / 2, htk=scale != "slaney")
     frequencies = Stft(n_fft, n_fft).frequencies(rate)
     if scale == "kaldi":

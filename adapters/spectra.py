@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.errors import OtoscopeError
 
 Floats = npt.NDArray[np.float64]
@@ -273,8 +274,7 @@ def to_sound(
     ndarray of float32, shape (n_samples,)
     """
     if phase_of is None:
-        import librosa
-
+        librosa = load_librosa()
         sound = librosa.griffinlim(
             magnitude.astype(np.float32),
             n_iter=n_iter,

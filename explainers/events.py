@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.adapters.compiled import alone
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.makers import DYNAMIC_RANGE, picture
 from otoscope.explainers.parts import Parts
@@ -44,31 +44,28 @@ def event_parts(whole: Parts, n_parts: int) -> Parts:
 
 def onsets(whole: Parts) -> tuple[Floats, Ints]:
     """Find the spectral flux in decibels, (n_frames,), and the frames of its peaks, ascending."""
-    import librosa
-
+    librosa = load_librosa()
     image = DYNAMIC_RANGE * picture(whole)
     flux = np.concatenate([[0.0], np.maximum(0, np.diff(image, axis=1)).mean(axis=0)])  # (n_frames,)
     n_fft, hop = whole.stft.n_fft, whole.stft.hop_length
     centres = np.arange(len(flux)) * hop
     flux[(centres < n_fft // 2 + hop) | (centres > len(whole.audio.samples) - n_fft)] = 0
     apart = max(1.0, APART * whole.audio.rate // hop)  # by librosa's defaults 0 at a wide hop: each frame a peak
-    with alone("onsets of a picture"):
-        peaks = librosa.onset.onset_detect(
-            onset_envelope=flux,
-            sr=whole.audio.rate,
-            hop_length=hop,
-            normalize=False,
-            pre_max=apart,
-            wait=apart,
-            delta=max(DELTA * float(flux.max()), LEAST_RISE),
-        )
+    peaks = librosa.onset.onset_detect(
+        onset_envelope=flux,
+        sr=whole.audio.rate,
+        hop_length=hop,
+        normalize=False,
+        pre_max=apart,
+        wait=apart,
+        delta=max(DELTA * float(flux.max()), LEAST_RISE),
+    )
     return flux, np.asarray(peaks, dtype=np.intp)
 
 
 def begins(flux: Floats, peaks: Ints) -> Ints:
     """Follow each peak back to the frame in which the rise to it begins, the one after the last least flux."""
-    import librosa
-
+    librosa = load_librosa()
     if len(peaks) == 0:
         return peaks
     return np.asarray(np.minimum(librosa.onset.onset_backtrack(peaks, flux) + 1, peaks), dtype=np.intp)

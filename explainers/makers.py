@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.audio import Audio
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.pitch import C0
 from otoscope.adapters.plugins import points, registered, told
@@ -240,8 +241,7 @@ def hpss(whole: Parts, n_parts: int) -> Parts:
     """Harmonic and percussive sound, by soft masks that add up to 1."""
     if n_parts < 2:
         return whole
-    import librosa
-
+    librosa = load_librosa()
     magnitude = np.sqrt(whole.power)
     kernel = tuple(min(31, 2 * length - 1) for length in reversed(magnitude.shape))  # scipy errs where it is wider
     harmonic, percussive = librosa.decompose.hpss(magnitude, kernel_size=kernel, mask=True)

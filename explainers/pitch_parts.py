@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from otoscope.adapters.compiled import alone
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.pitch import note_frequency, note_name
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.parts import Bools, Labels, Parts
@@ -70,22 +70,20 @@ def pitch_parts(whole: Parts, n_parts: int) -> Parts:
 
 def fundamental(whole: Parts) -> tuple[Floats, Floats]:
     """Follow the fundamental in hertz, (n_frames,), NaN where nothing is voiced, and the probability of voicing."""
-    import librosa
-
+    librosa = load_librosa()
     rate = whole.audio.rate
     fmax = min(FMAX, rate / 4)
     if not whole.power.any() or fmax <= 2 * FMIN:
         return np.full(whole.labels.shape[1], np.nan), np.zeros(whole.labels.shape[1])
-    with alone("pyin"):
-        f0, _, probability = librosa.pyin(
-            whole.audio.samples,
-            sr=rate,
-            fmin=FMIN,
-            fmax=fmax,
-            frame_length=2 ** int(np.ceil(np.log2(PERIODS * rate / FMIN))),
-            hop_length=whole.stft.hop_length,
-            resolution=RESOLUTION,
-        )
+    f0, _, probability = librosa.pyin(
+        whole.audio.samples,
+        sr=rate,
+        fmin=FMIN,
+        fmax=fmax,
+        frame_length=2 ** int(np.ceil(np.log2(PERIODS * rate / FMIN))),
+        hop_length=whole.stft.hop_length,
+        resolution=RESOLUTION,
+    )
     return np.asarray(f0, dtype=np.float64), np.asarray(probability, dtype=np.float64)
 
 

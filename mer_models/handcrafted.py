@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 
-from otoscope.adapters.compiled import alone
+from otoscope.adapters.compiled import load_librosa
 from otoscope.adapters.features import Librosa, extract, feature_names
 from otoscope.adapters.model import Float32, Floats
 from otoscope.mer_models.peaks import measure
@@ -57,8 +57,7 @@ def rhythm(waveform: Float32, rate: int) -> Floats:
     its autocorrelation's maximum under librosa's prior around 120, and the pulse that maximum, in parts of the
     autocorrelation at lag 0 (Lartillot et al., 2008).
     """
-    import librosa
-
+    librosa = load_librosa()
     padded = np.pad(waveform, (0, max(0, SET.n_fft - len(waveform))))
     strength = librosa.onset.onset_strength(y=padded, sr=rate, hop_length=ONSET_HOP)
     if strength.max() < LOUDNESS_FLOOR:
@@ -69,8 +68,7 @@ def rhythm(waveform: Float32, rate: int) -> Floats:
     lags = librosa.autocorrelate(strength - strength.mean())
     lag = round(60 * rate / (ONSET_HOP * max(tempo, 1.0)))
     pulse = float(lags[lag] / lags[0]) if 0 < lag < len(lags) and lags[0] > 0 else 0.0
-    with alone("onsets of a waveform"):
-        onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=rate, hop_length=ONSET_HOP)
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=rate, hop_length=ONSET_HOP)
     return np.array([strength.mean(), strength.std(), tempo, pulse, len(onsets) * rate / len(waveform)])
 
 

@@ -1,83 +1,62 @@
-"""Compiled functions: one process at a time the first time, nobody waits after it."""
+"""librosa is imported by one process at a time, and nowhere but under that lock."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
+import librosa
 import pytest
-from filelock import FileLock, Timeout
 
-from otoscope.adapters import compiled
-from otoscope.adapters.compiled import alone, lock_file
-from otoscope.adapters.features import Librosa, extract
-from otoscope.explainers.events import event_parts
-from otoscope.explainers.pitch_parts import pitch_parts
-from otoscope.mer_models.handcrafted import rhythm
-from tests.builders import RATE, music, request, torch_model
+from otoscope.adapters.compiled import load_librosa, lock_file
+from tests.test_layout import PACKAGES, ROOT
 
+# Prints, for each universal function that numba compiles or loads, whether others are locked out meanwhile.
+ALL_USES = """
+import filelock
+from numba.np.ufunc import wrappers
+from otoscope.adapters.compiled import lock_file
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Start as a process that has compiled nothing, with a lock of its own."""
-    monkeypatch.setattr(compiled, "_loaded", set())
-    monkeypatch.setattr(compiled, "lock_file", lambda: tmp_path / "lock")
-
-
-def is_locked(tmp_path: Path) -> bool:
+build = wrappers._GufuncWrapper.build
+def told(self):
     try:
-        with FileLock(tmp_path / "lock", timeout=0):
-            return False
-    except Timeout:
-        return True
+        with filelock.FileLock(lock_file(), timeout=0):
+            print(self.py_func.__name__, "open")
+    except filelock.Timeout:
+        print(self.py_func.__name__, "locked")
+    return build(self)
+wrappers._GufuncWrapper.build = told
+
+from otoscope.adapters.features import Librosa, extract
+from otoscope.explainers.makers import cut
+from otoscope.mer_models.handcrafted import rhythm
+from tests.builders import RATE, SELF_MADE, music, request, torch_model
+
+sound = music(seconds=1.2)
+extract(sound[None], RATE, Librosa(n_contrast=4))
+rhythm(sound, RATE)
+for maker in SELF_MADE:
+    cut(request(torch_model(), sound).whole, maker, 16)
+"""
 
 
-def test_the_first_call_locks_others_out_and_later_ones_do_not(tmp_path: Path) -> None:
-    with alone("x"):
-        assert is_locked(tmp_path)
-    for _ in range(2):
-        with alone("x"):
-            assert not is_locked(tmp_path)
-    with alone("y"):
-        assert is_locked(tmp_path)
+def test_every_universal_function_is_compiled_under_the_lock() -> None:
+    done = subprocess.run([sys.executable, "-c", ALL_USES], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert set(found) >= {"_localmax", "_localmin", "__peak_pick", "_zc_wrapper", "_pi_wrapper"}
+    assert set(found.values()) == {"locked"}
 
 
-def test_a_first_call_that_fails_is_made_alone_again(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="broken"), alone("x"):
-        raise ValueError("broken")
-    assert not is_locked(tmp_path)
-    with alone("x"):
-        assert is_locked(tmp_path)
-
-
-def test_every_compiled_function_is_first_called_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """All that librosa calls of numba's generalised functions happens under the lock the first time."""
-    from numba.np.ufunc.gufunc import GUFunc
-
-    found: list[bool] = []
-    call = GUFunc.__call__
-
-    def told(self: Any, *args: Any, **kwargs: Any) -> Any:
-        found.append(is_locked(tmp_path))
-        return call(self, *args, **kwargs)
-
-    monkeypatch.setattr(GUFunc, "__call__", told)
-    whole = request(torch_model(), music(seconds=1.2)).whole
-    for made in (
-        lambda: extract(music(seconds=1.2)[None], RATE, Librosa(n_contrast=4)),
-        lambda: rhythm(music(seconds=1.2), RATE),
-        lambda: event_parts(whole, 8),
-        lambda: pitch_parts(whole, 8),
-    ):
-        found.clear()
-        made()
-        assert found
-        assert all(found)
+def test_librosa_is_imported_in_one_place() -> None:
+    importing = re.compile(r"^\s*(import|from) librosa", re.MULTILINE)
+    files = [path for name in PACKAGES for path in (ROOT / name).glob("*.py")]
+    assert [path.name for path in files if importing.search(path.read_text("utf-8"))] == []
+    assert load_librosa() is librosa
 
 
 def test_the_lock_lies_beside_numbas_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    import librosa
-
     assert lock_file().parent.parent == Path(librosa.__file__).parent
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert lock_file().name.startswith("otoscope-")
