@@ -4,14 +4,19 @@ An `Audio` is mono float32 at full scale ±1, so nothing behind this door needs 
 integer widths. `load_audio` reads whatever libsndfile reads, averages the channels, and refuses what cannot be
 explained (nothing there, not finite, too long) before any work is done; the length is judged by the header, so a
 three-hour file costs nothing. What is unusual yet workable (silence, clipping) is told by `Audio.notes`.
+
+*Cut off.* Of a file that was cut off, what is there is read, and a note says how much is missing: FLAC, MP3 and WAV
+promise a length in their header, Ogg marks its last page. A WAV that was streamed promises an endless length, which
+counts for nothing. Where part of a recording will not do, as in a corpus, such a file is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,10 @@ Samples = npt.NDArray[np.float32]
 MAX_SECONDS = 3600.0
 MIN_SECONDS = 0.05
 MOST_FRAMES = 2**62
+ENDLESS = 2**31 - 2**16  # bytes: what a program writes into a WAV header that does not know the length yet
+PROMISED = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+UNENDED = "Last page lacks an end-of-stream bit"
+PIECE = 4096  # samples that are read at once of a file that breaks off
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +48,14 @@ class Audio:
         Sampling rate in hertz.
     name : str
         What to call it in reports, usually the file's name.
+    faults : tuple of str
+        What is wrong with the file it was read from, yet does not keep it from being explained.
     """
 
     samples: Samples
     rate: int
     name: str = "audio"
+    faults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the samples at the door."""
@@ -79,7 +91,7 @@ class Audio:
         samples = soxr.resample(self.samples, self.rate, rate, quality="HQ")
         if len(samples) == 0:
             raise OtoscopeError(f"{self.name}: too short to be resampled to {rate} Hz; give a longer recording")
-        return Audio(samples, rate, self.name)
+        return replace(self, samples=samples, rate=rate)
 
     def cut(self, start: float, duration: float) -> Audio:
         """Take `duration` seconds from `start` on (both in seconds)."""
@@ -87,11 +99,11 @@ class Audio:
         return Audio(self.samples[first : first + max(1, round(duration * self.rate))], self.rate, self.name)
 
     def notes(self) -> tuple[str, ...]:
-        """Say what is unusual: digital silence, clipping, samples beyond full scale."""
+        """Say what is unusual: a file that is cut off, digital silence, clipping, samples beyond full scale."""
         peak = float(np.abs(self.samples).max())
         if peak == 0:
-            return ("the recording is digital silence",)
-        notes = []
+            return (*self.faults, "the recording is digital silence")
+        notes = [*self.faults]
         if peak > 1.0001:
             notes.append(f"the recording peaks at {peak:.2f} times full scale")
         pinned = np.abs(self.samples) >= 0.999 * peak
@@ -101,7 +113,7 @@ class Audio:
         return tuple(notes)
 
 
-def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
+def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS, whole: bool = False) -> Audio:
     """Read a recording that libsndfile knows (wav, flac, ogg, opus, mp3, aiff, …) as mono float32.
 
     Parameters
@@ -109,6 +121,8 @@ def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
     path : str or Path
     max_seconds : float
         Longer recordings are refused from their header, before decoding.
+    whole : bool
+        Refuse a file that is cut off, too.
 
     Raises
     ------
@@ -117,11 +131,14 @@ def load_audio(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Audio:
     """
     path = Path(path)
     with opened(path, max_seconds=max_seconds) as file:
-        rate, promised = int(file.samplerate), int(file.frames)
-        frames = file.read(dtype="float32", always_2d=True)  # (n_samples, n_channels)
-    check_whole(path, len(frames), promised, rate)
+        rate = int(file.samplerate)
+        frames = _read(path, file)  # (n_samples, n_channels)
+        fault = cut_off(file, len(frames))
+    if fault is not None and (whole or len(frames) < MIN_SECONDS * rate):
+        raise OtoscopeError(f"{path}: {fault}; fetch or export it again")
+    faults = () if fault is None else (f"the file {fault}",)
     try:
-        return Audio(frames.mean(axis=1, dtype=np.float32), rate, plain(path.name))
+        return Audio(frames.mean(axis=1, dtype=np.float32), rate, plain(path.name), faults)
     except OtoscopeError as error:
         raise OtoscopeError(f"{path}: {str(error).removeprefix(f'{path.name}: ')}") from None
 
@@ -152,13 +169,32 @@ def opened(path: Path, *, max_seconds: float = MAX_SECONDS) -> Iterator[Any]:
         ) from None
 
 
-def check_whole(path: Path, n_samples: int, promised: int, rate: int) -> None:
-    """Refuse a recording of which less could be read than its header promises (both in samples per channel)."""
-    if n_samples < 0.98 * promised:
-        raise OtoscopeError(
-            f"{path}: is cut off: its header promises {promised / rate:.2f} s, "
-            f"{n_samples / rate:.2f} s can be read; fetch or export it again"
-        )
+def _read(path: Path, file: Any) -> npt.NDArray[np.float32]:
+    """Read all that can be read, shape (n_samples, n_channels)."""
+    import soundfile
+
+    with suppress(soundfile.LibsndfileError):
+        frames: npt.NDArray[np.float32] = file.read(dtype="float32", always_2d=True)
+        return frames
+    pieces = [np.zeros((0, file.channels), dtype=np.float32)]
+    with soundfile.SoundFile(path) as again, suppress(soundfile.LibsndfileError):
+        while len(piece := again.read(PIECE, dtype="float32", always_2d=True)):
+            pieces.append(piece)
+    return np.concatenate(pieces)
+
+
+def cut_off(file: Any, n_samples: int) -> str | None:
+    """Say that a file is cut off, and by how much, given how many samples (per channel) could be read."""
+    promised, slack = int(file.frames), 0.01 * file.samplerate
+    if file.format == "MP3":  # of which a header may be an estimate
+        slack = 0.02 * promised
+    elif found := PROMISED.search(file.extra_info):
+        told, there = map(int, found.groups())
+        promised = round(n_samples * told / there) if 0 < there < told < ENDLESS else promised
+    seconds = f"{n_samples / file.samplerate:.2f} s can be read"
+    if promised - n_samples > slack:
+        return f"is cut off: its header promises {promised / file.samplerate:.2f} s, {seconds}"
+    return f"is cut off: its end is missing, nothing says how much; {seconds}" if UNENDED in file.extra_info else None
 
 
 def _check_length(path: Path, n_samples: int, rate: int, max_seconds: float) -> None:

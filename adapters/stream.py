@@ -1,9 +1,10 @@
 """Recordings too long to be held in memory: surveyed once, then read piece by piece.
 
 `survey` decodes a file from end to end and keeps none of it but what must be known before any work: that it can be
-read, is finite and not cut off, how long it is, and the hash that `load_audio` would give the same sound. A `Recording`
-then gives the mono samples in blocks, at the file's rate or, through soxr's streaming resampler, at a model's: joined,
-the blocks are sample by sample what `load_audio(path).at(rate)` holds.
+read and is finite, how long it is, whether it is cut off, and the hash that `load_audio` would give the same sound. A
+`Recording` then gives the mono samples in blocks, at the file's rate or, through soxr's streaming resampler, at a
+model's: joined, the blocks are sample by sample what `load_audio(path).at(rate)` holds. A FLAC that breaks off is
+refused, since where decoding fails depends on the size of the blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otoscope.adapters.audio import Samples, check_whole, opened
+from otoscope.adapters.audio import Samples, cut_off, opened
 from otoscope.adapters.errors import OtoscopeError, plain
 
 DAY = 86_400.0  # seconds: the longest recording that is followed
@@ -40,6 +41,8 @@ class Recording:
         Hash of rate and mono samples, as in `Audio`.
     silent : bool
         Whether it is digital silence from end to end.
+    faults : tuple of str
+        What is wrong with the file, as in `Audio`.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class Recording:
     n_samples: int
     sha256: str
     silent: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -95,7 +99,7 @@ def survey(path: str | Path, *, max_seconds: float = DAY) -> Recording:
     """
     path = Path(path)
     with opened(path, max_seconds=max_seconds) as file:
-        rate, promised = int(file.samplerate), int(file.frames)
+        rate = int(file.samplerate)
     digest, n_samples, silent = hashlib.sha256(str(rate).encode() + b"\0"), 0, True
     for block in _mono(path, BLOCK * rate):
         if not np.isfinite(block).all():
@@ -103,8 +107,10 @@ def survey(path: str | Path, *, max_seconds: float = DAY) -> Recording:
         digest.update(block.tobytes())
         n_samples += len(block)
         silent = silent and not block.any()
-    check_whole(path, n_samples, promised, rate)
-    return Recording(path, plain(path.name), rate, n_samples, digest.hexdigest(), silent)
+    with opened(path, max_seconds=max_seconds) as file:
+        fault = cut_off(file, n_samples)
+    faults = () if fault is None else (f"the file {fault}",)
+    return Recording(path, plain(path.name), rate, n_samples, digest.hexdigest(), silent, faults)
 
 
 def _mono(path: Path, size: int) -> Iterator[Samples]:

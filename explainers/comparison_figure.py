@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otoscope.adapters.lettering import lettering
 from otoscope.adapters.pitch import C0
 from otoscope.adapters.spectra import Floats
 from otoscope.explainers.agreement import Clusters
@@ -70,6 +71,7 @@ def strip(title: str, comparison: Comparison) -> Strip:
     return Strip(title, names, comparison.maps, comparison.heard, comparison.start, comparison.duration)
 
 
+@lettering()
 def draw_agreement(agreement: dict[str, Floats], clusters: Clusters) -> bytes:
     """Draw the matrices of a comparison as a PNG."""
     figure = _figure(*_matrix_size(len(clusters.names)))
@@ -77,6 +79,7 @@ def draw_agreement(agreement: dict[str, Floats], clusters: Clusters) -> bytes:
     return _png(figure)
 
 
+@lettering()
 def draw_maps(maps: Strip) -> bytes:
     """Draw the maps of a case side by side as a PNG."""
     n_rows = -(-len(maps.names) // 3)
@@ -85,6 +88,7 @@ def draw_maps(maps: Strip) -> bytes:
     return _png(figure)
 
 
+@lettering()
 def draw_difference(difference: Difference, first: str, second: str) -> bytes:
     """Draw where two explanations differ as a PNG."""
     figure = _figure(13, 3.6)
@@ -99,6 +103,7 @@ def draw_difference(difference: Difference, first: str, second: str) -> bytes:
     return _png(figure)
 
 
+@lettering()
 def draw_overview(path: Path, agreement: dict[str, Floats], clusters: Clusters, strips: Sequence[Strip]) -> None:
     """Draw the matrices over all cases, and below them the maps of the first cases, into a PNG file."""
     width, height = _matrix_size(len(clusters.names))

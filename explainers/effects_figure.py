@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from otoscope.adapters.lettering import lettering
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.figure import AGAINST, FOR, as_text
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.intp]
 
 
+@lettering()
 def draw_effects(explanation: Explanation, path: str | Path) -> None:
     """Draw level one of a two-level explanation into a PNG file."""
     from matplotlib.figure import Figure

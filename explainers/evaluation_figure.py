@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otoscope.adapters.lettering import lettering
 from otoscope.explainers.evaluation import Row
 from otoscope.explainers.evaluation_columns import COLUMNS, RANKINGS
 from otoscope.explainers.evaluation_table import interval
@@ -30,6 +31,7 @@ SHARES = np.linspace(0, 1, 33)
 PER_ROW = 5
 
 
+@lettering()
 def draw(path: Path, document: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Draw an evaluation (`otoscope.explainers.evaluation_table.summary`) into a PNG file."""
     from matplotlib.figure import Figure

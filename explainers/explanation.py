@@ -23,6 +23,7 @@ from otoscope.explainers.curves import Curves
 from otoscope.explainers.evidence import evidence_parts, members
 from otoscope.explainers.neighbourhoods import Masks
 from otoscope.explainers.parts import Bools, Parts
+from otoscope.explainers.remedies import in_use
 from otoscope.explainers.targets import Floats, Scale, Target
 from otoscope.explainers.verdict import Verdict, judge
 
@@ -250,7 +251,11 @@ class Explanation:
     @property
     def verdict(self) -> Verdict | None:
         """Whether to trust this explanation, and why; None where no gates were asked for."""
-        return judge({**self.fidelity, **self.gates}) if self.gates else None
+        if not self.gates:
+            return None
+        window = self.windows[0].end - self.windows[0].start if self.windows else None
+        made = in_use(self.method, self.settings, duration=self.span.duration, window=window)
+        return judge({**self.fidelity, **self.gates}, made)
 
     @cached_property
     def energy(self) -> Floats:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from otoscope.adapters.errors import OtoscopeError, one_line, unknown
+from otoscope.adapters.lettering import lettering
 from otoscope.adapters.pitch import C0
 from otoscope.explainers import grid
 from otoscope.explainers.evidence import members
@@ -76,7 +77,7 @@ def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen")
     OtoscopeError
         If the suffix or the width is none of these.
     """
-    from matplotlib import rc_context, rcdefaults, rcParams
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     suffix = Path(path).suffix.lower()
@@ -85,8 +86,7 @@ def draw(explanation: Explanation, path: str | Path, *, width: Width = "screen")
     if width not in LOOKS:
         raise unknown("width", width, LOOKS)
     look = LOOKS[width]
-    with rc_context():
-        rcdefaults()  # a reader's own style must change neither bytes nor sizes of letters
+    with lettering():
         rcParams.update({**STABLE, **({} if width == "screen" else {"font.size": PAPER_FONT})})
         figure = Figure(figsize=(look.width, look.height), layout="constrained")
         if width == "single":

@@ -10,7 +10,8 @@ over_random, over_energy
 fit
     Correlation of Σ z_j w_j with the values of the calls behind the weights.
 kept, lost
-    Share of score − score_off that the evidence alone keeps, and that is lost without it (the round trip).
+    Share of score − score_off that the evidence alone keeps, and that is lost without it (the round trip). Below 0 the
+    evidence by itself does not carry the score. Only where the recording scores above all parts off.
 in_silence
     `over_random` with silence as off value, where the explanation has another: one that hides a cue leaves it on.
 place
@@ -98,7 +99,7 @@ def quick(request: Request, entry: Method, outcome: Outcome, round_trip: RoundTr
         own, energy, chance = curves.gain()
         figures |= {"over_random": float(own - chance) / (2 * span), "over_energy": float(own - energy) / (2 * span)}
     share = float(full - off)
-    if abs(share) > 1e-12:
+    if share > 1e-12:
         figures["kept"] = float(round_trip.evidence.scaled - off) / share
         figures["lost"] = float(full - round_trip.complement.scaled) / share
     figures["effect"] = abs(share) / span if span > 0 else 0.0

@@ -4,6 +4,7 @@
 (() => {
   const at = (id) => document.getElementById(id);
   const test = JSON.parse(at("content").textContent);
+  const ENOUGH = 2; // seconds of a sound, and half of it, that must be heard in one go; or to its end
   const ANSWERS = ["A", "B", "cannot tell"];
   const COLUMNS = ["test id", "listener", "pair id", "answer", "times played A", "times played B", "seconds", "answered at"];
   const STORE = `otoscope ${test.test}`;
@@ -22,7 +23,7 @@
   /* What is kept */
 
   function fresh(listener) {
-    const rows = test.pairs.map((pair) => [pair.id, { a: 0, b: 0, seconds: 0, answer: "", answered: "" }]);
+    const rows = test.pairs.map((pair) => [pair.id, { a: 0, b: 0, seconds: 0, heard: {}, answer: "", answered: "" }]);
     return { listener, rows: Object.fromEntries(rows) };
   }
 
@@ -39,6 +40,7 @@
     for (const [id, row] of Object.entries(state.rows)) {
       const before = (found.rows || {})[id] || {};
       for (const figure of ["a", "b", "seconds"]) row[figure] = Math.max(0, Number(before[figure]) || 0);
+      for (const side of ["a", "b"]) row.heard[side] = before.heard?.[side] === true;
       if (ANSWERS.includes(before.answer)) row.answer = before.answer;
       if (typeof before.answered === "string") row.answered = before.answered;
     }
@@ -110,7 +112,7 @@
       button.replaceChildren(`${playing ? "■ Stop" : "▶ Play"} ${NAMES[side]} `, hint(KEYS[side]));
     }
     for (const button of document.querySelectorAll(".answer")) {
-      button.disabled = !heard();
+      button.disabled = unheard().length > 0;
       button.setAttribute("aria-pressed", String(row().answer === button.dataset.answer));
     }
   }
@@ -123,7 +125,16 @@
 
   /* Listening */
 
-  const heard = () => broken || (row().a > 0 && row().b > 0);
+  const unheard = () => (broken ? [] : ["a", "b"].filter((side) => !row().heard[side]));
+
+  function follow(side) {
+    const { currentTime, duration, ended } = players[side];
+    if (row().heard[side] || !(ended || currentTime >= Math.max(ENOUGH, duration / 2))) return;
+    row().heard[side] = true;
+    keep();
+    refresh();
+    if (!unheard().length) say("You have heard enough of both: answer now, or listen on.");
+  }
 
   function stop() {
     for (const player of Object.values(players)) player.pause();
@@ -156,6 +167,9 @@
         bar.value = players[side].currentTime / players[side].duration || 0;
       });
     }
+    for (const event of ["timeupdate", "pause", "ended"]) {
+      if (side !== "recording") players[side].addEventListener(event, () => follow(side));
+    }
     at(`play-${side}`).addEventListener("click", () => play(side));
   }
 
@@ -169,8 +183,9 @@
   }
 
   function answer(said) {
-    if (!heard()) {
-      say("Play both sounds first: keys A and B.");
+    if (unheard().length) {
+      const which = unheard().map((side) => NAMES[side]).join(" and ");
+      say(`Hear more of ${which} first: to the end, or at least 2 seconds and half of it in one go.`);
       return;
     }
     row().answer = said;

@@ -142,6 +142,7 @@ class Candidate:
     energy: Floats  # (k,)
     evidence: Bools  # (k,)
     units: Bools | None  # (n_units, k)
+    seconds: float
 
     @property
     def fault(self) -> str | None:
@@ -242,7 +243,8 @@ def _candidate(folder: Path) -> tuple[Candidate | None, str | None]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", WavFileWarning)  # a sound that is cut off
             explanation = load_explanation(folder)
-        one = Candidate(folder, explanation.parts.energy, explanation.evidence_mask, explanation.groups)
+        parts, evidence = explanation.parts, explanation.evidence_mask
+        one = Candidate(folder, parts.energy, evidence, explanation.groups, parts.audio.seconds)
         return one, one.fault
     except OtoscopeError as error:
         return None, str(error).removeprefix(str(folder)).lstrip("/: ")

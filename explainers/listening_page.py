@@ -1,7 +1,11 @@
 """The page of a listening test: its questions, and the key beside it.
 
 *Blind.* Which sound is which stands in a key beside the page and nowhere in the page, nor do the sounds tell it by
-their length, level or bytes; see `otoscope.explainers.listening_sounds`.
+their length, level or bytes; see `otoscope.explainers.listening_sounds`. So evidence that stands against several sets
+lies in the page once for each, while a recording that is offered beside several pairs at one level lies there once.
+
+*Size.* A page holds all its sounds. One that would be larger than `MOST_MB` is refused when its first `PROBED` pairs
+are encoded, by what those come to a second; browsers and mail take no such page.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.embedding import script_hash, source, template
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.listening import Choice, Pair
-from otoscope.explainers.listening_sounds import Sounds, sounds_of
+from otoscope.explainers.listening_sounds import Recordings, Sounds, sounds_of
 from otoscope.explainers.store import load_explanation
 
 KEY_SCHEMA = "otoscope/listening-key/1"
+MOST_MB = 50.0
+PROBED = 8  # pairs
 
 Document = dict[str, Any]
 Side = Literal["A", "B"]
@@ -117,7 +123,14 @@ def key_path(page: Path) -> Path:
 
 
 def write_page(
-    choice: Choice, directory: str | Path, page: Path, *, seed: int = 0, repeats: float = 1 / 8, reference: bool = False
+    choice: Choice,
+    directory: str | Path,
+    page: Path,
+    *,
+    seed: int = 0,
+    repeats: float = 1 / 8,
+    reference: bool = False,
+    most_mb: float = MOST_MB,
 ) -> Page:
     """Write a listening test: the page, and its key beside it.
 
@@ -133,20 +146,25 @@ def write_page(
         Share of the pairs that is asked twice.
     reference : bool
         Offer the whole recording to listen to as well.
+    most_mb : float
+        Largest page to write, in megabytes.
 
     Raises
     ------
     OtoscopeError
-        If it cannot be written.
+        If it cannot be written, or would be too large.
     """
     directory, rng = Path(directory), np.random.default_rng([seed, 2])
     questions = arrange(len(choice.pairs), repeats, seed=seed)
     made: dict[int, tuple[Sounds, Document]] = {}
+    recordings: Recordings = {}
     for number in dict.fromkeys(question.pair for question in questions):
         pair = choice.pairs[number]
         explanation = load_explanation(pair.candidate.folder)
-        sounds = sounds_of(pair, explanation, reference=reference, rng=rng)
+        sounds = sounds_of(pair, explanation, rng=rng, recordings=recordings if reference else None)
         made[number] = sounds, _facts(pair, explanation, sounds, directory)
+        if len(made) in (PROBED, len(choice.pairs)):
+            _check_size(choice, made, page, most_mb)
     content = _content(questions, made)
     text, test = _render(content)
     key = {
@@ -171,9 +189,33 @@ def write_page(
     return Page(page, key_path(page), test, len(choice.pairs), n_again, choice.n_explanations, size, played)
 
 
+def _check_size(choice: Choice, made: Mapping[int, tuple[Sounds, Document]], page: Path, most_mb: float) -> None:
+    """Refuse a page that would be too large, as far as the pairs made so far tell."""
+    first, every = [choice.pairs[number] for number in made], choice.pairs
+    sides = sum(len(sounds.evidence) + len(sounds.other) for sounds, _ in made.values())
+    recordings = sum(map(len, {sounds.recording or "" for sounds, _ in made.values()}))
+    shares = (_seconds(every) / _seconds(first), _seconds(every, once=True) / _seconds(first, once=True))
+    mb = (sides * shares[0] + recordings * shares[1]) / 1e6
+    if mb > most_mb:
+        fewer = int(0.95 * len(every) * most_mb / mb)
+        remedy = f"ask about fewer pairs (--pairs {fewer}), or" if fewer else "explain a shorter span (--duration), or"
+        told = f"{mb:.0f}" if mb >= 10 else f"{mb:.2g}"
+        raise OtoscopeError(
+            f"{page}: would be a page of about {told} MB, and the limit is {most_mb:g} MB; "
+            f"{remedy} allow more by --max-mb {math.ceil(1.1 * mb)}"
+        )
+
+
+def _seconds(pairs: Sequence[Pair], *, once: bool = False) -> float:
+    """Add up how long the spans of pairs last, or of the different explanations they come from."""
+    found = [(pair.candidate.folder, pair.candidate.seconds) for pair in pairs]
+    return sum(seconds for _, seconds in (set(found) if once else found))
+
+
 def _content(questions: Sequence[Question], made: Mapping[int, tuple[Sounds, Document]]) -> Document:
     """Put together what the page knows: what is asked, and sounds in the order in which they are first heard."""
     heard: list[str] = []
+    recordings: dict[str, int] = {}
     asked: list[Document] = []
     for place, question in enumerate(questions):
         name = f"p{place + 1:02d}"  # not a bare number: spreadsheets take away zeros
@@ -183,10 +225,13 @@ def _content(questions: Sequence[Question], made: Mapping[int, tuple[Sounds, Doc
             continue
         sounds, facts = made[question.pair]
         sides = [sounds.evidence, sounds.other] if question.evidence == "A" else [sounds.other, sounds.evidence]
-        more = [] if sounds.recording is None else [sounds.recording]
         a = len(heard)
-        asked.append({"id": name, "words": facts["asked"], "a": a, "b": a + 1, "recording": a + 2 if more else None})
-        heard += [*sides, *more]
+        heard += sides
+        if sounds.recording is not None and sounds.recording not in recordings:
+            recordings[sounds.recording] = len(heard)
+            heard.append(sounds.recording)
+        recording = None if sounds.recording is None else recordings[sounds.recording]
+        asked.append({"id": name, "words": facts["asked"], "a": a, "b": a + 1, "recording": recording})
     return {"pairs": asked, "sounds": heard}
 
 

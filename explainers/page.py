@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import zlib
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.audio import Audio
+from otoscope.explainers.embedding import sound_file
 from otoscope.explainers.explanation import Explanation, Score
 from otoscope.explainers.faithfulness import ranking
 from otoscope.explainers.gates import own_calls, weights_on
@@ -76,13 +76,10 @@ def page_data(explanations: list[Explanation]) -> Data:
 
 def encoded(audio: Audio) -> Data:
     """Encode a sound: FLAC as text, its rate, its length, and by what its samples are to be multiplied."""
-    import soundfile
-
     peak = float(np.abs(audio.samples).max())
     gain = peak if peak > 1 or 0 < peak < FAINT else 1.0
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio.samples / gain, audio.rate, format="FLAC", subtype="PCM_16")
-    return {"rate": audio.rate, "n_samples": len(audio.samples), "gain": gain, "data": _text(buffer.getvalue())}
+    content = sound_file(audio.samples / gain, audio.rate, kind="FLAC", subtype="PCM_16")
+    return {"rate": audio.rate, "n_samples": len(audio.samples), "gain": gain, "data": _text(content)}
 
 
 def taken_apart(parts: Parts) -> Data:

@@ -18,10 +18,11 @@ from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.whole_file import whole_file
 from otoscope.explainers.embedding import as_data, safe_json, script_hash, source, template
 from otoscope.explainers.methods import HOMES
+from otoscope.explainers.remedies import in_use
 from otoscope.explainers.store import load_explanation, read_document
 from otoscope.explainers.story import command, story
 from otoscope.explainers.story import sentence as sentence
-from otoscope.explainers.verdict import statements
+from otoscope.explainers.verdict import Statement, statements
 
 if TYPE_CHECKING:
     from otoscope.explainers.explanation import Explanation
@@ -238,7 +239,7 @@ def _explanation(folder: Path, document: Document) -> Document:
         "regression": document["model"]["output"] == "regression",
         "story": story(document),
         "verdict": document.get("verdict"),
-        "gates": statements({**document["fidelity"], **document.get("gates", {})}) if document.get("gates") else [],
+        "gates": _checks(document),
         "notes": document["notes"],
         "answers": [(ANSWERS[name], trip[name]) for name in ANSWERS],
         "classes": classes[:N_CLASSES],
@@ -250,6 +251,16 @@ def _explanation(folder: Path, document: Document) -> Document:
         "command": command(document),
         "facts": _facts(document),
     }
+
+
+def _checks(document: Document) -> list[Statement]:
+    """Tell what was checked; nothing where no gates were asked for."""
+    if not document.get("gates"):
+        return []
+    first = next(iter(document.get("windows", ())), None)
+    window = None if first is None else first["end"] - first["start"]
+    made = in_use(document["method"], document["settings"], duration=document["span"]["duration"], window=window)
+    return statements({**document["fidelity"], **document["gates"]}, made)
 
 
 def _level_one(folder: Path, document: Document) -> Document | None:

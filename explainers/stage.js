@@ -202,7 +202,7 @@ class Stage {
     const mode = document.querySelector("[name=mode]:checked").value, n = mode === "keep" ? on : e.weights.length - on;
     const strongest = this.union(e.order.slice(0, n)), step = mode === "keep" ? strongest : strongest.map((x) => 1 - x);
     if (step.join("") === key) $("ladder").value = n;
-    $("ladder-says").textContent = step.join("") !== key ? "a mix of your own, no step of this slider" : `${mode === "keep" ? "only" : "without"} the ${$("ladder").value} strongest of ${e.weights.length}`;
+    $("ladder-says").textContent = step.join("") !== key ? (key === presets.all ? "everything, also what is in none of these parts" : "a mix of your own, no step of this slider") : `${mode === "keep" ? "only" : "without"} the ${$("ladder").value} strongest of ${e.weights.length}`;
     $("ladder").setAttribute("aria-valuetext", $("ladder-says").textContent);
   }
 
@@ -211,7 +211,8 @@ class Stage {
     list.textContent = "";
     const order = e.weights.map((_, i) => i).sort((a, b) => Math.abs(e.weights[b]) - Math.abs(e.weights[a]) || a - b);
     for (const weight of order) {
-      const item = document.createElement("li"), label = document.createElement("label"), box = document.createElement("input");
+      const [row, first, second] = ["row", "gridcell", "gridcell"].map((role) => { const box = document.createElement("div"); box.setAttribute("role", role); return box; });
+      const label = document.createElement("label"), box = document.createElement("input");
       const name = document.createElement("span"), value = document.createElement("span"), bar = document.createElement("i"), solo = document.createElement("button");
       box.type = "checkbox";
       box.value = weight;
@@ -225,11 +226,27 @@ class Stage {
       solo.type = "button";
       solo.textContent = "solo";
       solo.setAttribute("aria-label", `solo ${e.names[weight]}`);
+      box.tabIndex = solo.tabIndex = -1;
       label.append(box, name, value);
-      item.append(label, solo, bar);
-      item.dataset.weight = weight;
-      list.append(item);
+      first.append(label, bar);
+      second.append(solo);
+      row.append(first, second);
+      row.dataset.weight = weight;
+      list.append(row);
     }
+    const start = list.querySelector("input");
+    if (start) start.tabIndex = 0;
+  }
+
+  walk(event) {
+    // The list of parts is one stop of the Tab key; inside it these keys go from part to part, and to "solo".
+    const rows = [...$("parts").children], row = rows.indexOf(event.target.closest("[role=row]"));
+    const down = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
+    if (row < 0) return; // the list itself, which was clicked beside its parts
+    const own = event.target.tagName.toLowerCase(), kind = { ArrowLeft: "input", ArrowRight: "button" }[event.key] || own;
+    if (event.ctrlKey || event.metaKey || event.altKey || (down === undefined && kind === own)) return;
+    event.preventDefault();
+    rows[clamp(row + (down || 0), 0, rows.length - 1)].querySelector(kind).focus();
   }
 
   // --- the picture ---
@@ -237,7 +254,7 @@ class Stage {
   paint() {
     // All of the span, one pixel a frame and a row; the canvas shows a stretch of it.
     const { e, parts, mixer } = this, { nBins, nFrames } = mixer.stft, { re, im } = mixer.spectrum;
-    const high = this.rate / 2, dark = !this.printing && matchMedia("(prefers-color-scheme: dark)").matches;
+    const high = this.rate / 2, { dark } = this;
     const columns = Math.min(nFrames, 4096);
     if (!parts.loudness) {
       parts.bins = Array.from({ length: ROWS }, (_, r) => Math.min(nBins - 1, Math.round((LOWEST * (high / LOWEST) ** ((ROWS - 1 - r) / (ROWS - 1)) / high) * (nBins - 1))));
@@ -254,6 +271,8 @@ class Stage {
     const largest = Math.max(1e-12, ...strength.map(Math.abs));
     const image = new ImageData(columns, ROWS), paper = dark ? 22 : 255, ink = dark ? 205 : 70;
     const hues = dark ? [[255, 92, 84], [96, 156, 255]] : [[214, 26, 28], [33, 92, 204]];
+    this.inside = e.groups || !$("overlay").checked ? null : new Uint8Array(ROWS * columns); // where the evidence is
+    this.lined = null;
     for (let r = 0; r < ROWS; r++) for (let c = 0; c < columns; c++) {
       const frame = Math.floor((c * nFrames) / columns), cell = parts.cells[frame * nBins + parts.bins[r]];
       let tint = strength[cell] / largest;
@@ -264,12 +283,10 @@ class Stage {
       }
       const on = this.atoms[cell], loud = parts.loudness[r * columns + c] * (on ? 1 : 0.25);
       const share = on && $("overlay").checked ? Math.abs(tint) ** 0.7 : 0, hue = hues[tint > 0 ? 0 : 1], at = 4 * (r * columns + c);
-      const next = c + 1 < columns ? parts.cells[Math.floor(((c + 1) * nFrames) / columns) * nBins + parts.bins[r]] : cell;
-      const below = r + 1 < ROWS ? parts.cells[frame * nBins + parts.bins[r + 1]] : cell;
-      const edge = !e.groups && $("overlay").checked && (evidence[cell] !== evidence[next] || evidence[cell] !== evidence[below]);
+      if (this.inside) this.inside[r * columns + c] = evidence[cell];
       for (let i = 0; i < 3; i++) {
         const grey = paper + (ink - paper) * loud, colour = paper + (hue[i] - paper) * (0.15 + 0.85 * loud);
-        image.data[at + i] = edge ? (dark ? 235 : 20) : grey + (colour - grey) * share;
+        image.data[at + i] = grey + (colour - grey) * share;
       }
       image.data[at + 3] = 255;
     }
@@ -278,6 +295,28 @@ class Stage {
     this.picture.height = ROWS;
     this.picture.getContext("2d").putImageData(image, 0, 0);
     this.draw();
+  }
+
+  get dark() { return !this.printing && matchMedia("(prefers-color-scheme: dark)").matches; }
+
+  lines(width, height) {
+    // Around the evidence, one pixel of the screen thick however near one looks; a picture of so many pixels.
+    const { e, picture, inside } = this, [from, to] = this.view, key = [from, to, width, height].join();
+    if (this.lined && this.lined.key === key) return this.lined.canvas;
+    const canvas = document.createElement("canvas"), image = new ImageData(width, height), scale = picture.width / this.seconds;
+    const columns = Int32Array.from({ length: width + 1 }, (_, x) => clamp(Math.floor((from - e.start + ((x + 0.5) / width) * (to - from)) * scale), 0, picture.width - 1));
+    const rows = Int32Array.from({ length: height + 1 }, (_, y) => Math.min(ROWS - 1, Math.floor(((y + 0.5) / height) * ROWS)) * picture.width);
+    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+      const here = inside[rows[y] + columns[x]];
+      if (here !== inside[rows[y] + columns[x + 1]] || here !== inside[rows[y + 1] + columns[x]]) {
+        const at = 4 * (y * width + x);
+        image.data.fill(this.dark ? 235 : 20, at, at + 3);
+        image.data[at + 3] = 255;
+      }
+    }
+    Object.assign(canvas, { width, height }).getContext("2d").putImageData(image, 0, 0);
+    this.lined = { key, canvas };
+    return canvas;
   }
 
   fit(canvas) {
@@ -305,6 +344,13 @@ class Stage {
     pen.imageSmoothingEnabled = false;
     const scale = this.picture.width / this.seconds;
     pen.drawImage(this.picture, (from - e.start) * scale, 0, (to - from) * scale, ROWS, gutter, 0, width - gutter, depth);
+    if (this.inside && width > gutter) {
+      const ratio = devicePixelRatio || 1, left = Math.round(gutter * ratio);
+      pen.save();
+      pen.setTransform(1, 0, 0, 1, 0, 0);
+      pen.drawImage(this.lines(canvas.width - left, Math.round(depth * ratio)), left, 0);
+      pen.restore();
+    }
     if (this.marked !== undefined) this.outline(pen, this.marked);
     for (let octave = 0; LOWEST * 2 ** octave < this.rate / 2; octave++) {
       const hertz = LOWEST * 2 ** octave, y = this.y(hertz);
@@ -312,10 +358,13 @@ class Stage {
       pen.fillRect(gutter - 4, y, 4, 1);
     }
     const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60].find((s) => ((to - from) / s) * 52 < width - gutter) || 60;
+    let free = 0; // from where on there is room for words
     for (let s = Math.ceil(from / step) * step; s <= to + 1e-9; s += step) {
       pen.fillRect(this.x(s), depth, 1, 4);
-      const text = `${s.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0)} s`, half = pen.measureText(text).width / 2;
-      if (this.x(s) + half <= width) pen.fillText(text, Math.max(gutter, this.x(s) - half), depth + 17);
+      const text = `${s.toFixed(step < 0.1 ? 2 : step < 1 ? 1 : 0)} s`, long = pen.measureText(text).width, left = Math.max(gutter, this.x(s) - long / 2);
+      if (left < free || left + long > width) continue;
+      pen.fillText(text, left, depth + 17);
+      free = left + long + 4;
     }
     this.curve();
     this.place();
@@ -477,10 +526,18 @@ class Stage {
     $("overlay").onchange = () => this.paint();
     const list = $("parts");
     list.onchange = (event) => this.toggle(+event.target.value, event.target.checked);
-    list.onclick = (event) => { if (event.target.tagName === "BUTTON") this.solo(+event.target.closest("li").dataset.weight); };
-    const mark = (event) => { const item = event.target.closest("li"); this.mark(item ? +item.dataset.weight : undefined); };
-    list.onpointerover = list.onfocusin = mark;
-    list.onpointerleave = list.onfocusout = () => this.mark(undefined);
+    list.onclick = (event) => { if (event.target.tagName === "BUTTON") this.solo(+event.target.closest("[role=row]").dataset.weight); };
+    const mark = (event) => { const row = event.target.closest("[role=row]"); this.mark(row ? +row.dataset.weight : undefined); };
+    list.onpointerover = mark;
+    list.onpointerleave = () => this.mark(undefined);
+    list.addEventListener("focusin", (event) => {
+      if (event.target === list) return;
+      list.querySelectorAll("[tabindex='0']").forEach((control) => { control.tabIndex = -1; });
+      event.target.tabIndex = 0; // where Tab comes back to
+      mark(event);
+    });
+    list.addEventListener("focusout", () => this.mark(undefined));
+    list.onkeydown = (event) => this.walk(event);
     document.querySelectorAll("[name=explanation]").forEach((choice) => { choice.onchange = () => this.choose(+choice.value).catch(fault); });
     new ResizeObserver(() => this.draw()).observe(canvas);
     const print = (printing) => () => {
@@ -504,8 +561,9 @@ class Stage {
 
   async render() {
     const context = new OfflineAudioContext(1, this.mixed.length, this.rate), source = context.createBufferSource();
-    source.buffer = context.createBuffer(1, this.mixed.length, this.rate);
-    source.buffer.copyToChannel(this.mixed, 0);
+    const buffer = context.createBuffer(1, this.mixed.length, this.rate);
+    buffer.copyToChannel(this.mixed, 0);
+    source.buffer = buffer; // last: what is put into it later need not be heard
     source.connect(context.destination);
     source.start();
     return Array.from((await context.startRendering()).getChannelData(0));

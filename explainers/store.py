@@ -23,7 +23,7 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,12 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 
 def save(
-    explanation: Explanation, folder: str | Path, *, equal_loudness: bool = False, spec: str | None = None
+    explanation: Explanation,
+    folder: str | Path,
+    *,
+    equal_loudness: bool = False,
+    spec: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an explanation into a folder, which must not hold anything else.
 
@@ -110,6 +115,8 @@ def save(
         is in them; the gains stand in the JSON.
     spec : str, optional
         What the model was asked for by (a name, a card, a folder), for the command that makes the result again.
+    options : mapping, optional
+        What else the command line was given: see `otoscope.explainers.story.OPTIONS`.
 
     Returns
     -------
@@ -132,6 +139,8 @@ def save(
         document = {**to_document(explanation), "gains": gains}
         if spec is not None:
             document["model"]["spec"] = spec
+        if options:
+            document["options"] = dict(options)
         text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False)
         (partial / "explanation.json").write_text(text + "\n", encoding="utf-8")
         np.savez_compressed(partial / "arrays.npz", allow_pickle=False, **_arrays(explanation))

@@ -5,13 +5,18 @@ What did the model say; what in the sound carried it, and does that alone still 
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
-from otoscope.explainers.methods import Settings, find_method
+from otoscope.adapters.pitch import C0, note_name
+from otoscope.explainers.methods import Settings
+from otoscope.explainers.remedies import find_uses
 
 Document = dict[str, Any]
 
+MOST_PRAISE = 3  # what speaks for an explanation, as far as the story tells it
+OPTIONS = ("allow_network", "batch_size", "corpus", "device", "midlevel", "trust")
 MEANS = {
     "trust": "These checks were passed, so it can be trusted as far as they reach",
     "caution": "Take it with caution",
@@ -62,22 +67,44 @@ def sentence(document: Document) -> str:
     return (
         f"The score of {target} is {scores['original']}. {parts} of {len(weights)}, with {energy:.0%} of the energy, "
         f"are the evidence{by_way}: alone they score {scores['evidence']}, everything else {scores['complement']}, "
-        f"all parts off {scores['off']}. The strongest is {weights[0]['name']}.{last}"
+        f"all parts off {scores['off']}. The strongest is {with_notes(weights[0]['name'])}.{last}"
     )
 
 
+def with_notes(name: str) -> str:
+    """Add note names to the hertz in the name of a part; a name without a range of them stays as it is.
+
+    >>> with_notes("part 12: 1.2-1.6 s, 400-800 Hz")
+    'part 12: 1.2-1.6 s, 400-800 Hz (G4 to G5)'
+    """
+    found = re.search(r"([\d.]+)-([\d.]+) (k?)Hz$", name)
+    if found is None:
+        return name
+    low, high = (float(edge) * (1000 if found[3] else 1) for edge in found.groups()[:2])
+    if high < C0:
+        return name
+    return f"{name} ({note_name(low)} to {note_name(high)})" if low >= C0 else f"{name} (up to {note_name(high)})"
+
+
 def trusted(document: Document) -> str:
-    """Tell the verdict and its reasons."""
+    """Tell the verdict, its reasons, and what can be done where it is not *trust*."""
     verdict = document.get("verdict")
     if verdict is None:
         return "Nobody checked how far this is to be trusted; make it again with --gates quick."
-    return f"{MEANS[verdict['word']]}: {'; '.join(verdict['reasons'])}."
+    reasons = verdict["reasons"]
+    if verdict["word"] == "trust" and len(reasons) > MOST_PRAISE:
+        reasons = [*reasons[:MOST_PRAISE], f"and {len(reasons) - MOST_PRAISE} more"]
+    told = f"{MEANS[verdict['word']]}: {'; '.join(reasons)}."
+    remedies = verdict.get("remedies")  # not in results of earlier versions
+    return f"{told} What may help: {', or '.join(remedies)}." if remedies else told
 
 
 def command(document: Document) -> str:
     """Give the command line that makes an explanation again, of a recording with that name in the current folder."""
     model, settings, span, default = document["model"], document["settings"], document["span"], Settings()
-    words = ["otoscope", "explain", document["audio"]["name"], "--model", model.get("spec", model["name"])]
+    name = document["audio"]["name"]
+    words = ["otoscope", "explain", f"./{name}" if name.startswith("-") else name]
+    words += ["--model", model.get("spec", model["name"])]
     words += ["--method", document["method"], "--target", document["target"]["name"]]
     words += ["--start", repr(span["start"]), "--duration", repr(span["duration"])]
     for name in sorted(find_uses(document["method"])):
@@ -93,17 +120,19 @@ def command(document: Document) -> str:
             words += [option, *map(str, value)]
         else:
             words += [option, str(value)]
+    words += _options(document)
     return shlex.join([*words, "--seed", str(document["seed"]), "--out", "report"])
 
 
-def find_uses(method: str) -> frozenset[str]:
-    """Name the settings that mean something to a method; none where this installation does not have it."""
-    from otoscope.adapters.errors import OtoscopeError
-
-    try:
-        return frozenset(find_method(method).uses)
-    except OtoscopeError:
-        return frozenset()
+def _options(document: Document) -> list[str]:
+    """Give what the command line was given besides settings; results of earlier versions do not tell it."""
+    words = []
+    for name, value in document.get("options", {}).items():
+        if name in OPTIONS:
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    equally_loud = any(gain != 1 for gain in document.get("gains", {}).values())
+    return [*words, "--equal-loudness"] if equally_loud else words
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otoscope.adapters.lettering import lettering
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -18,6 +20,7 @@ CHANCE = 0.25
 WINDOWS, CLIPS = "#3b6fb6", "#d98c3f"
 
 
+@lettering()
 def draw(document: Mapping[str, Any], path: Path) -> None:
     """Draw a study (`otoscope.mer_models.benchmark_table.document`) into a PNG file."""
     from matplotlib.figure import Figure

@@ -178,7 +178,7 @@ def _transformed(clips: Sequence[Clip], front_end: FrontEnd, progress: Progress)
     deeper = replace(front_end, floor=front_end.floor - HEADROOM)
     frames = []
     for done, clip in enumerate(clips, start=1):
-        samples = torch.from_numpy(np.array(load_audio(clip.path).at(front_end.rate).samples))
+        samples = torch.from_numpy(np.array(load_audio(clip.path, whole=True).at(front_end.rate).samples))
         with torch.inference_mode():
             frames.append(deeper(samples[None])[0].T.half().numpy())  # (n_frames, n_bands)
         if done % 200 == 0 or done == len(clips):
@@ -188,7 +188,7 @@ def _transformed(clips: Sequence[Clip], front_end: FrontEnd, progress: Progress)
 
 def cut(clip: Clip, *, rate: int, n_samples: int) -> Float32:
     """Cut a clip into windows (n, n_samples), one after the other; a rest is left out, a shorter clip filled up."""
-    samples = load_audio(clip.path).at(rate).samples
+    samples = load_audio(clip.path, whole=True).at(rate).samples
     n = max(1, len(samples) // n_samples)
     padded = np.zeros(n * n_samples, dtype=np.float32)
     heard = samples[: len(padded)]

@@ -102,7 +102,7 @@ def agreement(scores: Floats, valence: Floats, arousal: Floats) -> str:
 
 def spans(path: Path) -> Float32:
     """Cut a recording into spans of ten seconds (n, n_samples), one after the other; a shorter one is one span."""
-    samples = load_audio(path).at(RATE).samples
+    samples = load_audio(path, whole=True).at(RATE).samples
     n = len(samples) // SPAN
     return samples[None] if n == 0 else samples[: n * SPAN].reshape(n, SPAN)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from otoscope.adapters.lettering import lettering
 from otoscope.adapters.model import Floats
 from otoscope.mer_models.match import Match, Place
 from otoscope.mer_models.sketch import LOW, Sketch
@@ -33,6 +34,7 @@ ORDER = (2, 3, 0, 1)  # of quadrants, from below
 GREY, BAND = "0.75", (0.37, 0.62, 0.63)
 
 
+@lettering()
 def draw_timeline(
     timeline: Timeline,
     sound: Sketch,
@@ -75,6 +77,7 @@ def draw_timeline(
     _save(figure, path)
 
 
+@lettering()
 def draw_match(ad: Timeline, contents: Sequence[Timeline], found: Match, path: str | Path, *, title: str = "") -> None:
     """Draw the places that resemble an ad, and how far away all others are, into a PNG file.
 

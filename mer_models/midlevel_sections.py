@@ -144,7 +144,7 @@ def listen(
 
 def _level(clip: Clip, rate: int, amplitude: Amplitude) -> Float32:
     """Read a recording (n_samples,) without the digital silence around it, at the level it is learnt from."""
-    audio = load_audio(clip.path)
+    audio = load_audio(clip.path, whole=True)
     sounding = np.trim_zeros(audio.samples)
     if len(sounding) == 0:
         raise OtoscopeError(f"{clip.path}: is digital silence, yet people rated it; fetch it again or leave it out")

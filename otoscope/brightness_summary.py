@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.adapters.lettering import lettering
 from otoscope.adapters.model import Floats
 from otoscope.brightness import QUADRANTS, SIGNS, Looks, rank_correlations
 from otoscope.mer_models.corpus import Ints
@@ -190,6 +191,7 @@ def _told(figure: Figure) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
+@lettering()
 def draw(summary: Mapping[str, Any], path: str | Path) -> None:
     """Draw brightness and correlations of all networks, with their intervals, into a PNG file."""
     from matplotlib.figure import Figure as Canvas

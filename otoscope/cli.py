@@ -93,6 +93,9 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
     from otoscope.adapters.windows import window_scores
 
     recordings = [load_audio(file) for file in files]
+    for audio in recordings:
+        for fault in audio.faults:
+            click.echo(f"otoscope: note: {audio.name}: {fault}", err=True)
     model = load_model(model_name, **loading)
     found: list[dict[str, Any]] = []
     for audio in recordings:
@@ -235,11 +238,12 @@ def explain_command(
         equal_loudness=equal_loudness,
         corpus=corpus,
         midlevel=midlevel,
+        loading={"device": device, "trust": trust, "allow_network": allow_network},
     )
-    _carry_out(run, as_json, device=device, trust=trust, allow_network=allow_network)
+    _carry_out(run, as_json)
 
 
-def _carry_out(run: Any, as_json: bool, **loading: Any) -> None:
+def _carry_out(run: Any, as_json: bool) -> None:
     """Check, load, explain, print."""
     from otoscope.adapters.registry import load_model
     from otoscope.runs import carry_out, check
@@ -247,7 +251,7 @@ def _carry_out(run: Any, as_json: bool, **loading: Any) -> None:
     check(run)
 
     def load(name: str) -> Model:
-        return load_model(name, batch_size=run.batch_size, **loading)
+        return load_model(name, batch_size=run.batch_size, **run.loading)
 
     results, failed, report = carry_out(run, load(run.model), load=load)
     if as_json:

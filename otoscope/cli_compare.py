@@ -124,6 +124,7 @@ def _explain_and_compare(
     from otoscope.runs import Run
 
     settings = Settings(**{key: value for key, value in chosen.items() if value is not None})
+    loading: dict[str, Any] = {"device": device, "trust": trust, "allow_network": allow_network}
     run = Run(
         files=files,
         model=models[0],
@@ -137,12 +138,13 @@ def _explain_and_compare(
         batch_size=batch_size,
         force=force,
         resume=resume,
+        loading=loading,
     )
     order = Order(run, models, n_seeds=seeds, mapping=mapping, match=match is not None, min_spearman=min_spearman)
     check_order(order)
 
     def load(name: str) -> Model:
-        return load_model(name, batch_size=batch_size, device=device, trust=trust, allow_network=allow_network)
+        return load_model(name, batch_size=batch_size, **loading)
 
     return compare_models(order, load)
 

@@ -80,6 +80,7 @@ def timeline(
         out=wish.out,
         seed=wish.seed,
         batch_size=wish.batch_size,
+        loading=loading,
     )
     recordings = survey_all(files, wish)
     check_moments(recordings, moments, run)

@@ -51,12 +51,21 @@ def listen() -> None:
         "--repeats", default=0.125, show_default=True, type=click.FloatRange(0, 1), help="Share of pairs asked twice."
     ),
     click.option("--reference", is_flag=True, help="Offer the whole recording to listen to as well."),
+    click.option("--max-mb", type=click.FloatRange(0, min_open=True), help="Largest page to write. [50]"),
     SEED,
     FORCE,
     JSON,
 )
 def make(
-    directory: Path, pairs: int, out: Path, repeats: float, reference: bool, seed: int, force: bool, as_json: bool
+    directory: Path,
+    pairs: int,
+    out: Path,
+    repeats: float,
+    reference: bool,
+    max_mb: float | None,
+    seed: int,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Make a page that asks which of two sounds still sounds like the class: the evidence, or as much else.
 
@@ -66,7 +75,7 @@ def make(
     Example: otoscope listen make explained --pairs 20 --seed 1 --out listen.html
     """
     from otoscope.explainers.listening import choose_pairs
-    from otoscope.explainers.listening_page import key_path, write_page
+    from otoscope.explainers.listening_page import MOST_MB, key_path, write_page
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise OtoscopeError(f"{out}: is no name of a page; end it in .html")
@@ -76,7 +85,8 @@ def make(
         raise OtoscopeError(f"{directory}: no such folder; name the one that `otoscope explain --out` wrote")
     with bar("reading explanations") as progress:
         choice = choose_pairs(directory, pairs, seed=seed, progress=progress)
-    page = write_page(choice, directory, out, seed=seed, repeats=repeats, reference=reference)
+    most = MOST_MB if max_mb is None else max_mb
+    page = write_page(choice, directory, out, seed=seed, repeats=repeats, reference=reference, most_mb=most)
     notes = _notes(choice, page, pairs)
     if as_json:
         print_json(

@@ -83,6 +83,8 @@ def print_result(result: dict[str, Any]) -> None:
         click.echo(f"  fit         {', '.join(told)}")
     if result["verdict"] is not None:
         click.echo(f"  verdict     {result['verdict']['word']}: {result['verdict']['reasons'][0]}")
+        if result["verdict"].get("remedies"):  # not in results of earlier versions
+            click.echo(f"  may help    {', or '.join(result['verdict']['remedies'])}")
     cost = f"{result['n_calls']:,} calls, {result['seconds']:.1f} s"
     memory = "" if result["memory"] is None else f", at most {result['memory'] / 1e9:.1f} GB of memory"
     click.echo(f"  cost        {cost}{memory}")

@@ -77,7 +77,7 @@ class Corpus:
 
     def excerpts(self, index: int) -> tuple[Audio, ...]:
         """Read the spans of a recording."""
-        audio = load_audio(self.files[index])
+        audio = load_audio(self.files[index], whole=True)
         return tuple(audio.cut(start, self.seconds) for start in self.starts[index])
 
 

@@ -228,7 +228,7 @@ def heard(recording: Recording, timeline: Timeline) -> Document:
         "recording": recording.name,
         "sha256": recording.sha256,
         "seconds": rounded(recording.seconds),
-        "notes": list(timeline.notes),
+        "notes": [*recording.faults, *timeline.notes],
     }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from otoscope.adapters.audio import load_audio
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.adapters.model import Model
+from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.registry import load_model, name_of
 from otoscope.console import bar
 from otoscope.corpus import find_corpus
@@ -50,6 +50,8 @@ class Run:
         Folder of recordings to which the effects of the two-level method are fitted.
     midlevel : str, optional
         Short name, or path of a card, of the mid-level model; `MIDLEVEL` where None.
+    loading : mapping
+        How models are loaded, besides the batch size: ``device``, ``trust``, ``allow_network``.
     """
 
     files: Sequence[Path]
@@ -61,12 +63,21 @@ class Run:
     start: float | None = None
     duration: float | None = None
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     force: bool = False
     resume: bool = False
     equal_loudness: bool = False
     corpus: Path | None = None
     midlevel: str | None = None
+    loading: Mapping[str, Any] = field(default_factory=dict)
+
+    def options(self, *, two_level: bool) -> dict[str, Any]:
+        """Tell what the command line was given that it would not take by itself, besides settings, for one method."""
+        given: dict[str, Any] = {**self.loading, "batch_size": self.batch_size}
+        if two_level:
+            given |= {"corpus": self.corpus and str(self.corpus), "midlevel": self.midlevel}
+        usual = {"device": "cpu", "batch_size": BATCH_SIZE}
+        return {name: value for name, value in sorted(given.items()) if value and value != usual.get(name)}
 
 
 def check(run: Run) -> None:
@@ -248,7 +259,8 @@ def explain_one(
     folder = run.out / result_folder(explanation, audio.name)
     if run.resume and not run.force and folder.exists():
         raise OtoscopeError(f"{folder} holds a result of other settings; use --force to replace it, or another --out")
-    save(explanation, folder, equal_loudness=run.equal_loudness, spec=run.model)
+    options = run.options(two_level=two_level is not None)
+    save(explanation, folder, equal_loudness=run.equal_loudness, spec=run.model, options=options)
     return {**summary(to_document(explanation)), "folder": str(folder)}
 
 

@@ -1,10 +1,13 @@
-"""How many calls an explanation needs: ``python -m tests.bench_calls [stability|estimators|auto] …``.
+"""How many calls an explanation needs: ``python -m tests.bench_calls [stability|zoom|estimators|auto] … [MODEL …]``.
 
 All figures come from the pools of `tests.pools`: real music, three models, 64 default parts.
 
 stability
     Agreement of two seeds (Spearman's rank correlation, overlap of the five strongest parts) for random, Hadamard and
     orthogonal designs of 256 to 4,096 calls, and how many random calls it takes to reach what a design reaches.
+zoom
+    The same of the *maps* of two seeds (rank correlation on the common grid, overlap of the hottest tenth), for one
+    look at 64 parts by random calls and for `lime` as it comes, which zooms in.
 estimators
     What else might save calls, at the same calls: shrinking each weight towards 0 by what its energy lets expect, and a
     control variate learnt from the same calls. The error is the mean squared distance from the weights that the other
@@ -23,14 +26,22 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy.optimize import minimize
 
+from otoscope.adapters.whole_file import whole_file
+from otoscope.explainers.agreement import top_k_iou
 from otoscope.explainers.budget import settled
+from otoscope.explainers.explain import explain
+from otoscope.explainers.explanation import Outcome, spread
+from otoscope.explainers.methods import Settings
 from otoscope.explainers.neighbourhoods import block_size
 from otoscope.explainers.surrogate import fit, same_top, strongest
 from tests.bench import spearman
 from tests.builders import Floats
-from tests.pools import CALLS, SEEDS, Case, Pool, cases, pool
+from tests.pools import CALLS, POOLS, SEEDS, Case, Pool, cases, pool
 
 SIZES = (256, 512, 1024, 2048, 4096)
+LOOKS = (512, 1024, 2048)
+
+wanted: list[str] = []  # models; all where empty
 
 
 def weights(one: Pool) -> Floats:
@@ -53,7 +64,7 @@ def agreement(found: list[Floats]) -> tuple[float, float]:
 
 def by_model() -> Iterator[tuple[str, list[tuple[str, Case]]]]:
     """Group the cases by model."""
-    for name, group in itertools.groupby(cases(), key=lambda one: one[0]):
+    for name, group in itertools.groupby(cases(*wanted), key=lambda one: one[0]):
         yield name, [(recording, one) for _, recording, one in group]
 
 
@@ -82,6 +93,48 @@ def _random_calls(curve: Floats, level: float) -> str:
     if level > best[-1]:
         return f"> {SIZES[-1]:,}"
     return f"{2 ** float(np.interp(level, best, np.log2(SIZES))):,.0f}"
+
+
+def zoom() -> None:
+    """Print the agreement of the maps of two seeds."""
+    print("\n## Agreement of the maps of two seeds, by calls\n")
+    print("| model | plan | " + " | ".join(f"{n:,}" for n in LOOKS) + " |")
+    print("|---|---|" + "---|" * len(LOOKS))
+    for name, group in by_model():
+        rows, own_rows = [], []
+        for recording, one in group:
+            seeds = pools(one, name, recording, "random")[:2]
+            rows.append([alike(*(laid(one, p.first(n)) for p in seeds)) for n in SIZES])
+            pairs = [[zoomed(one, name, recording, n, seed) for seed in (0, 1)] for n in LOOKS]
+            own_rows.append([alike(*pair) for pair in pairs])
+        plain, own = np.mean(rows, axis=0), np.mean(own_rows, axis=0)  # (n_sizes, 2)
+        for kind, curve in (("random", plain[[SIZES.index(n) for n in LOOKS]]), ("lime", own)):
+            cells = " | ".join(f"{rank:.2f} / {top:.2f}" for rank, top in curve)
+            print(f"| {name} | {kind} | {cells} |", flush=True)
+        for figure, what in enumerate(("correlation", "overlap")):
+            found = [_random_calls(plain[:, figure], level) for level in own[:, figure]]
+            print(f"| {name} | random calls for that {what} | " + " | ".join(found) + " |")
+
+
+def alike(a: Floats, b: Floats) -> tuple[float, float]:
+    """Compare two maps: rank correlation, and overlap of the hottest tenth."""
+    return spearman(a.ravel(), b.ravel()), top_k_iou(a, b)
+
+
+def laid(one: Case, found: Pool) -> Floats:
+    """Lay the weights of one look on the common grid."""
+    return spread(Outcome(one.parts, weights(found), len(found.masks)))
+
+
+def zoomed(one: Case, name: str, recording: str, calls: int, seed: int) -> Floats:
+    """Read the map of `lime` as it comes, or make and keep it."""
+    path = POOLS / f"{name}-{recording}-zoomed-{calls}-{seed}.npy"
+    if not path.exists():
+        settings = Settings(calls=calls, gates="none")
+        made = explain(one.model.model, one.parts.audio, target=one.target.name, settings=settings, seed=seed)
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.save(file, made.map)
+    return np.asarray(np.load(path))
 
 
 def estimators() -> None:
@@ -190,12 +243,13 @@ def until_settled(one: Pool) -> tuple[Floats, int, bool]:
     return weights(found), calls, False
 
 
-MEASUREMENTS = {"stability": stability, "estimators": estimators, "auto": auto}
+MEASUREMENTS = {"stability": stability, "zoom": zoom, "estimators": estimators, "auto": auto}
 
 
 def main() -> None:
-    """Run the measurements named on the command line, or all."""
-    for name in sys.argv[1:] or list(MEASUREMENTS):
+    """Run the measurements named on the command line, or all, of the models named there, or all."""
+    wanted.extend(name for name in sys.argv[1:] if name not in MEASUREMENTS)
+    for name in [name for name in sys.argv[1:] if name in MEASUREMENTS] or list(MEASUREMENTS):
         MEASUREMENTS[name]()
 
 

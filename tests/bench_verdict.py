@@ -183,7 +183,7 @@ def trusted(half: list[Row], thresholds: dict[str, float]) -> np.ndarray:
             if name in thresholds and value is not None:
                 if replace(gate, trust=thresholds[name], use=thresholds[name]).judge(value) != "trust":
                     return False
-            elif gate.needed and value is None:
+            elif gate.missing and value is None:
                 return False
         return True
 

@@ -32,15 +32,17 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, path: Path, **context: Any) -> Iterator[Page]:
+def opened(browser: Browser, path: Path, *, before: str = "", **context: Any) -> Iterator[Page]:
     """Open a file by double-click; when done, check that nothing went wrong and nothing was fetched.
 
-    `context` goes to playwright: ``viewport``, ``color_scheme``, ``accept_downloads`` …
+    `before` is a script that runs before those of the page. `context` goes to playwright: ``viewport``,
+    ``color_scheme``, ``accept_downloads`` …
     """
     faults: list[str] = []
     requests: list[str] = []
     surroundings = browser.new_context(**context)
     page = surroundings.new_page()
+    page.add_init_script(before)
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
@@ -61,6 +63,23 @@ def until(page: Page, condition: str, seconds: float = 20.0) -> None:
         if time.monotonic() > ends:
             pytest.fail(f"waited {seconds:g} s for {condition}")
         page.wait_for_timeout(20)
+
+
+LARGE_ENOUGH = """(least) => {
+    const size = (node) => {
+        const box = node.getBoundingClientRect();
+        return [box.width, box.height];
+    };
+    const inText = (node) => node.tagName === "A" && node.parentElement.textContent.trim() !== node.textContent.trim();
+    return [...document.querySelectorAll("a, button, input, select, summary, audio, [tabindex='0']")]
+        .filter((node) => node.checkVisibility() && !inText(node) && Math.min(...size(node)) < least)
+        .map((node) => `${node.outerHTML.slice(0, 120)}: ${size(node).map(Math.round)}`);
+}"""
+
+
+def small_targets(page: Page, least: float = 24.0) -> list[str]:
+    """Name the controls that are smaller than a finger needs (WCAG 2.2, 2.5.8); links within a text are exempt."""
+    return page.evaluate(LARGE_ENOUGH, least)  # type: ignore[no-any-return]
 
 
 def serious_faults(page: Page) -> list[str]:

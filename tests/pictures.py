@@ -22,7 +22,7 @@ def take(page: Page, report: Path, path: Path) -> None:
     page.goto(report.resolve().as_uri())
     until(page, "document.body.dataset.ready === 'yes'")
     page.locator("[data-play=evidence]").click()
-    page.locator("#parts li").first.hover()
+    page.locator("#parts [role=row]").first.hover()
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(300)
     page.screenshot(path=path)

@@ -1,5 +1,6 @@
 """Recordings: what can be read is read alike, what cannot is refused by name."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
 from otoscope.adapters.audio import Audio, load_audio, write_wav
 from otoscope.adapters.errors import OtoscopeError, unknown
+from otoscope.cli import main
 from tests.builders import music, noise, tone
 
 FORMATS = {
@@ -130,7 +133,7 @@ BAD = {
     infinite: "holds NaN or infinite samples",
     half_an_mp3: r"is cut off: its header promises 4\.\d+ s, [12]\.\d+ s can be read",
     streamed_flac: "does not say how long it is",
-    half_a_flac: "is cut off|cannot be read",
+    half_a_flac: r"is cut off: its header promises 4\.\d+ s, 1\.\d+ s can be read; fetch or export it again",
 }
 
 
@@ -138,8 +141,72 @@ BAD = {
 def test_bad_files_are_refused_by_name(tmp_path: Path, make: Any) -> None:
     path = make(tmp_path)
     with pytest.raises(OtoscopeError, match=f"^{re.escape(str(path))}: {BAD[make].replace('|', '|.*')}") as caught:
-        load_audio(path)
+        load_audio(path, whole=make in (half_an_mp3, half_a_flac))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["wav", "float.wav", "24.wav", "aiff", "flac", "mp3", "ogg", "opus"])
+def test_of_a_file_that_is_cut_off_what_is_there_is_read_and_it_is_said(tmp_path: Path, kind: str) -> None:
+    form, subtype, *_ = FORMATS[kind]
+    path = write(tmp_path / f"a.{kind}", noise(seconds=4, rate=16000), format=form, subtype=subtype)
+    whole = load_audio(path)
+    assert whole.faults == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    part = load_audio(path)
+    (told,) = part.notes()
+    lost = "its end is missing, nothing says how much;" if form == "OGG" else "its header promises 4.00 s,"
+    assert told == f"the file is cut off: {lost} {part.seconds:.2f} s can be read"
+    assert 0.7 < part.seconds < 2.5
+    n = len(part.samples) // 2  # an MP3 decoder carries on a little beyond what it has
+    np.testing.assert_allclose(part.samples[:n], whole.samples[:n], atol=1e-6)
+    assert told in part.at(8000).notes()
+    assert part.cut(0, 0.5).notes() == ()  # which is whole
+    with pytest.raises(OtoscopeError, match=f"^{re.escape(str(path))}: is cut off: .* fetch or export it again$"):
+        load_audio(path, whole=True)
+
+
+def test_a_file_that_is_cut_off_works_and_says_so_in_the_terminal_and_the_report(tmp_path: Path) -> None:
+    cut = write(tmp_path / "cut.wav", noise(seconds=4, rate=22050), 22050, subtype="PCM_16")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    told = "the file is cut off: its header promises 4.00 s, 2.00 s can be read"
+    asked = ["explain", str(cut), "--method", "occlusion", "--parts", "grid", "--n-parts", "4"]
+    result = CliRunner().invoke(main, [*asked, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"  note        {told}" in result.stdout.splitlines()
+    assert told in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    document = json.loads(next((tmp_path / "out").glob("**/explanation.json")).read_text(encoding="utf-8"))
+    assert told in document["notes"]
+    predicted = CliRunner().invoke(main, ["predict", str(cut), "--json"])
+    assert predicted.stderr == f"otoscope: note: cut.wav: {told}\n"
+    assert len(json.loads(predicted.stdout)) == 1
+
+
+def test_of_a_file_cut_off_after_its_header_nothing_can_be_explained(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(seconds=4, rate=16000))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        OtoscopeError, match=r"a\.flac: is cut off: its header promises 4.00 s, 0.00 s can be read; fetch"
+    ):
+        load_audio(path)
+
+
+@pytest.mark.parametrize("told", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_that_was_streamed_is_whole(tmp_path: Path, told: int) -> None:
+    path = write(tmp_path / "a.wav", noise(seconds=1, rate=16000), subtype="PCM_16")
+    raw = path.read_bytes()
+    place = raw.index(b"data") + 4
+    path.write_bytes(raw[:place] + told.to_bytes(4, "little") + raw[place + 4 :])
+    audio = load_audio(path, whole=True)
+    assert (audio.seconds, audio.notes()) == (1, ())
+
+
+def test_a_wav_whose_header_says_nothing_is_in_it_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(seconds=1, rate=16000), subtype="PCM_16")
+    raw = path.read_bytes()
+    place = raw.index(b"data") + 4
+    path.write_bytes(raw[:place] + bytes(4) + raw[place + 4 :])
+    with pytest.raises(OtoscopeError, match=r"a\.wav: holds no samples; give a recording with sound in it$"):
+        load_audio(path)
 
 
 def test_three_hours_are_refused_from_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

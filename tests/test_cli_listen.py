@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.cli_listen import listen, read_answers, read_key
 from otoscope.console import Group
+from otoscope.explainers import listening_page
 from tests.test_cli import assert_refused
 from tests.test_listening import make_key, make_results
 
@@ -111,6 +112,29 @@ def test_make_refuses_in_one_line(results: Path, tmp_path: Path) -> None:
     assert run("make", results, "--pairs", 1, "--out", out, "--force").exit_code == 0
     assert "kept" not in (tmp_path / "listen.key.json").read_text()
     assert run("make", results, "--pairs", 0, "--out", out).exit_code == 2
+
+
+def test_make_refuses_a_page_that_is_too_large_and_says_what_to_do(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "listen.html"
+    asked = ("make", results, "--pairs", 4, "--out", out)
+    limit = (
+        f"{out}: would be a page of about 0.",
+        "the limit is 0.02 MB; ask about fewer pairs (--pairs ",
+        "--max-mb 1",
+    )
+    assert_refused(run(*asked, "--max-mb", 0.02), *limit, out=out)
+    monkeypatch.setattr(listening_page, "MOST_MB", 0.02)
+    assert_refused(run(*asked), *limit, out=out)
+    assert run(*asked, "--max-mb", 1).exit_code == 0
+
+
+def test_make_says_where_there_are_fewer_different_pairs_than_asked_for(tmp_path: Path) -> None:
+    results = make_results(tmp_path / "results", 1)
+    told = json.loads(run("make", results, "--pairs", 500, "--out", tmp_path / "listen.html", "--json").stdout)
+    assert 1 <= told["n_pairs"] < 500
+    assert f"there are only {told['n_pairs']} different pairs, not 500; explain more recordings" in told["notes"]
 
 
 def test_score_tells_preference_interval_agreement_and_consistency(key: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Gates: good explanations pass, broken ones are caught, and nothing costs more than a tenth."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,17 @@ import pytest
 
 from otoscope.adapters.audio import Audio
 from otoscope.adapters.errors import OtoscopeError
+from otoscope.cli import explain_command
+from otoscope.explainers import explain as door
 from otoscope.explainers import gates
+from otoscope.explainers.document import to_document
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation, Outcome, lay_cells
 from otoscope.explainers.lime import lime
-from otoscope.explainers.methods import METHODS, Method, Request, Settings, find_method
+from otoscope.explainers.makers import MAKERS
+from otoscope.explainers.methods import METHODS, Method, Request, Settings, all_methods, find_method
+from otoscope.explainers.remedies import find_remedy, in_use
+from otoscope.explainers.story import story
 from otoscope.explainers.verdict import GATES, Gate, judge, statements
 from tests.builders import RATE, Function, noise, sigmoid, tone
 
@@ -192,3 +199,132 @@ def test_silence_is_judged_without_an_error() -> None:
 
 def test_budget_is_a_tenth() -> None:
     assert gates.BUDGET == 0.1
+
+
+OPTION = re.compile(r"--([a-z-]+) ([\w{}.]+)")
+OFFERED = {
+    "calls": 2048,
+    "n_parts": 64,
+    "duration": 10.0,
+    "off": "noise",
+    "parts": "events",
+    "n_draws": 16,
+    "method": "occlusion",
+}
+
+
+def test_every_figure_is_told_with_its_number_whichever_way_it_points() -> None:
+    for name, gate in GATES.items():
+        for value in (0.31, -0.31):
+            told_so = gate.tell(value)
+            assert "0.3" in told_so, name
+            assert "{" not in told_so, name
+    assert "more than a random order does, by 0.15" in GATES["over_random"].tell(0.15)
+    assert "more than a random order does, only by 0.05" in GATES["over_random"].tell(0.05)
+    assert "less than a random order does, by 0.60" in GATES["over_random"].tell(-0.6)
+    assert "below all parts off, by 0.20" in GATES["kept"].tell(-0.2)
+
+
+def test_words_are_those_of_a_listener() -> None:
+    words = " ".join(gate.tell(0.5) + gate.missing for gate in GATES.values())
+    for jargon in ("variance", "linear", "correlat", "insertion", "deletion", "surrogate", "log-odds", "R²"):
+        assert jargon not in words
+
+
+def test_every_remedy_names_options_of_the_command_line() -> None:
+    options = {option: parameter for parameter in explain_command.params for option in parameter.opts}
+    remedies = [(name, remedy) for name, gate in GATES.items() for remedy in gate.remedies]
+    assert len(remedies) > 10
+    for name, remedy in remedies:
+        text = find_remedy((remedy,), OFFERED)
+        asked = OPTION.findall(text)
+        assert asked, (name, remedy)
+        for option, value in asked:
+            assert options[f"--{option}"].type.convert(value, None, None) is not None
+            if option in ("method", "parts"):
+                assert value in {"method": all_methods(), "parts": MAKERS}[option]
+
+
+@pytest.mark.parametrize("name", ["twin", "off_values", "routes"])
+def test_what_no_option_changes_has_no_remedy(name: str) -> None:
+    assert GATES[name].remedies == ()
+
+
+def test_remedies_fit_the_method_and_what_was_asked() -> None:
+    made = in_use("lime", {"calls": 512, "off": "mean"}, duration=10.0, window=3.0)
+    assert made == {"calls": 512, "off": "mean", "parts": "superpixels", "n_parts": 64, "duration": 10.0}
+    assert find_remedy(GATES["halves"].remedies, made) == "more calls (--calls 1024)"
+    assert find_remedy(GATES["kept"].remedies, made) == ""  # off is the mean already
+    gradcam = in_use("gradcam", {}, duration=10.0)
+    assert find_remedy(GATES["halves"].remedies, gradcam) == ""
+    assert find_remedy(GATES["over_energy"].remedies, gradcam) == "parts tried in many mixes (--method lime)"
+    assert find_remedy(GATES["over_energy"].remedies, made) == "parts of equal size (--parts grid)"
+    grid = find_remedy(GATES["over_energy"].remedies, {**made, "parts": "grid"})
+    assert grid == "a shorter stretch (--duration 5)"
+    assert in_use("lime", {"calls": "auto"}, duration=10.0)["calls"] == 8192
+    assert in_use("two_level", {}, duration=10.0)["calls"] == 512
+    assert in_use("lime", {"calls": 2**20}, duration=10.0).keys() == {"off", "parts", "n_parts"}
+    assert in_use("rise", {}, duration=10.0)["parts"] == "grid"
+    assert "n_parts" not in in_use("shapley", {}, duration=10.0)
+    assert "n_parts" not in in_use("occlusion", {}, duration=10.0)  # notes stay twelve
+    assert "duration" not in in_use("lime", {}, duration=10.0, window=6.0)  # half of it would be padded
+    assert in_use("not installed", {}, duration=10.0) == {}
+
+
+def test_remedies_are_of_the_gravest_reasons_two_at_most_and_none_after_trust() -> None:
+    good = {name: (-1.0 if gate.low_is_good else 10.0) for name, gate in GATES.items()}
+    assert judge(good, OFFERED).remedies == ()
+    poor = {**good, "halves": 0.5, "top_again": 0.1, "twin": 0.6, "effect": 0.01, "place": 0.1}
+    found = judge(poor, OFFERED)
+    assert len(found.reasons) == 5
+    assert found.remedies == ("more calls (--calls 4096)", "the average sound for parts that are off (--off mean)")
+    grave = judge({**poor, "in_silence": -1.0}, OFFERED)
+    assert grave.word == "do not use"
+    assert grave.remedies == ("silence for parts that are off (--off silence)",)
+    assert judge({**good, "over_random": None}, OFFERED).remedies == ("more calls (--calls 4096)",)
+
+
+def test_more_calls_put_right_what_they_are_told_for() -> None:
+    poor = told(calls=256)
+    assert poor.gates["over_random"] is not None
+    (check,) = [one for one in statements(poor.fidelity, made(poor)) if "asked" in one.says]
+    assert (check.word, check.remedy) == ("caution", "more calls (--calls 512)")
+    better = told(calls=512)
+    assert {one.word for one in statements(better.fidelity, made(better)) if "asked" in one.says} == {"trust"}
+
+
+def made(got: Explanation) -> dict[str, Any]:
+    return in_use("lime", got.settings, duration=got.span.duration)
+
+
+def play(monkeypatch: pytest.MonkeyPatch, *, evidence: float, off: float, original: float) -> None:
+    """Let the model say this in the round trip, on the explained scale."""
+    answers = {"evidence": evidence, "off": off, "original": original}
+    real = door.play_again
+
+    def again(*asked: Any) -> Any:
+        trip, windows = real(*asked)
+        said = {name: replace(getattr(trip, name), scaled=value) for name, value in answers.items()}
+        return replace(trip, **said), windows
+
+    monkeypatch.setattr(door, "play_again", again)
+
+
+def test_evidence_that_scores_below_all_parts_off_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, evidence=-2.5, off=-2.0, original=2.0)
+    got = told()
+    assert got.gates["kept"] == pytest.approx(-0.125)
+    assert got.verdict is not None
+    assert got.verdict.word == "caution"
+    assert got.verdict.reasons == (GATES["kept"].tell(-0.125),)
+    carried, trusted = story(to_document(got))[1:]
+    assert "by themselves they do not carry it" in carried
+    assert "below all parts off, by 0.12" in trusted
+
+
+def test_of_what_the_model_denies_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, evidence=3.0, off=2.0, original=-2.0)
+    got = told()
+    assert not {"kept", "lost"} & got.gates.keys()
+    assert got.verdict is not None
+    assert got.verdict.word == "trust"

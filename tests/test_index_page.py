@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Dialog, Page, expect
 
 from otoscope.explainers.index import Listed, write_index
 from tests.browser import browser as browser  # a fixture
-from tests.browser import opened, serious_faults
+from tests.browser import opened, serious_faults, small_targets
 from tests.test_index import EVIL, copied, explained, planted
 
 N = 50
@@ -191,6 +194,27 @@ def test_phones_and_darkness_have_no_serious_faults(browser: Browser, page_file:
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_are_as_light_as_the_page_and_keep_red_red(
+    browser: Browser, tmp_path: Path, made: list[Path], scheme: str
+) -> None:
+    path = write_index(tmp_path, [copied(tmp_path, f"{n}.wav", made[:1], n) for n in range(2)])
+    with opened(browser, path, color_scheme=scheme) as page:
+        for name in ("img.thumb", "svg .map"):
+            one = page.locator(name).first
+            one.scroll_into_view_if_needed()
+            shown = np.asarray(Image.open(io.BytesIO(one.screenshot())).convert("RGB")).astype(float)
+            assert (shown.mean() < 110) == (scheme == "dark")
+            assert (shown[..., 0] - shown[..., 2]).max() > 60  # what speaks for it
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_control_is_large_enough_for_a_finger(browser: Browser, page_file: Path, width: int) -> None:
+    with opened(browser, page_file, viewport={"width": width, "height": 780}, has_touch=True) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert small_targets(page) == []
 
 
 def test_evil_names_stay_text_and_nothing_is_run(browser: Browser, page_file: Path) -> None:

@@ -12,14 +12,25 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
+from otoscope.adapters.audio import Audio
 from otoscope.cli_listen import listen
 from otoscope.console import Group
+from otoscope.explainers.embedding import mp3
 from tests.browser import browser as browser  # a fixture
-from tests.browser import opened, serious_faults, until
+from tests.browser import opened, serious_faults, small_targets, until
+from tests.builders import RATE, tone
 from tests.test_listening import make_results
 
 EVIL = "<img src=x onerror=alert(1)>"
 ROOT = Group("otoscope", commands={"listen": listen})
+QUICK = """window.players = [];
+window.Audio = class extends Audio {
+    constructor() {
+        super();
+        this.defaultPlaybackRate = 16;
+        players.push(this);
+    }
+};"""  # a second takes a sixteenth of one
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +58,16 @@ def begin(page: Page, who: str = "Zoë, 1") -> None:
     assert page.is_visible("#asking")
 
 
-def hear(page: Page, key: str) -> None:
+def begin_to_hear(page: Page, key: str) -> None:
     """Play a sound until it plays."""
     page.keyboard.press(key)
     until(page, f"document.getElementById('play-{key}').textContent.includes('Stop')")
-    page.wait_for_timeout(30)
+
+
+def hear(page: Page, key: str) -> None:
+    """Play a sound to its end."""
+    begin_to_hear(page, key)
+    until(page, f"document.getElementById('play-{key}').textContent.includes('Play')")
 
 
 def answer(page: Page, key: str) -> str:
@@ -60,6 +76,7 @@ def answer(page: Page, key: str) -> str:
     assert number is not None
     hear(page, "a")
     hear(page, "b")
+    until(page, "!document.querySelector('.answer').disabled")
     page.keyboard.press(key)
     return f"p{int(number.group(1)):02d}"
 
@@ -82,7 +99,7 @@ def test_answered_by_keyboard_over_a_reload_saved_and_scored(
 ) -> None:
     key = key_of(page_file)
     given = {}
-    with opened(browser, page_file, accept_downloads=True) as page:
+    with opened(browser, page_file, before=QUICK, accept_downloads=True) as page:
         begin(page)
         assert page.inner_text("#question") == f"Which one still sounds like: {EVIL}?"
         for digit in ("1", "3"):
@@ -120,19 +137,30 @@ def test_both_sounds_must_be_heard_and_playing_is_counted(
     page_file: Path,
     tmp_path: Path,
 ) -> None:
-    with opened(browser, page_file, accept_downloads=True) as page:
+    with opened(browser, page_file, before=QUICK, accept_downloads=True) as page:
         begin(page, "2")
         page.keyboard.press("1")
-        assert "Play both sounds first" in page.inner_text("#status")
+        assert "Hear more of A and B first" in page.inner_text("#status")
         assert page.is_disabled(".answer >> nth=0")
-        hear(page, "a")
+        begin_to_hear(page, "a")
         page.keyboard.press("1")
         assert page.inner_text("#place") == "Pair 1 of 5"
         page.keyboard.press("a")  # stops it
         until(page, "document.getElementById('play-a').textContent.includes('Play')")
-        hear(page, "a")
-        hear(page, "b")  # stops A
+        begin_to_hear(page, "a")
+        begin_to_hear(page, "b")  # stops A
         assert "Play" in page.inner_text("#play-a")
+        page.keyboard.press("2")
+        assert "Hear more of A and B first" in page.inner_text("#status")  # both were begun, which is not enough
+        until(page, "document.getElementById('play-b').textContent.includes('Play')")  # to the end
+        page.keyboard.press("2")
+        assert "Hear more of A first" in page.inner_text("#status")
+        assert page.is_disabled(".answer >> nth=0")
+        hear(page, "a")
+        assert page.is_enabled(".answer >> nth=0")
+        assert "heard enough of both" in page.inner_text("#status")
+        page.reload()
+        assert page.is_enabled(".answer >> nth=0")  # what was heard is kept
         page.keyboard.press("r")
         until(page, "document.getElementById('play-recording').textContent.includes('Stop')")
         page.keyboard.press("Control+1")
@@ -143,7 +171,26 @@ def test_both_sounds_must_be_heard_and_playing_is_counted(
         assert "Play" in page.inner_text("#play-recording")
         _, rows = saved(page, tmp_path, "#asking .save")
     (row,) = rows
-    assert (row["answer"], row["times played A"], row["times played B"]) == ("B", "2", "1")
+    assert (row["answer"], row["times played A"], row["times played B"]) == ("B", "3", "1")
+
+
+@pytest.mark.parametrize(("seconds", "least"), [(3.0, 2.0), (6.0, 3.0)])
+def test_of_a_long_sound_two_seconds_and_half_of_it_are_enough(
+    browser: Browser, page_file: Path, tmp_path: Path, seconds: float, least: float
+) -> None:
+    sound = mp3(Audio(tone(440, seconds=seconds), RATE, "long.wav"))
+    longer = tmp_path / "long.html"
+    text = page_file.read_text(encoding="utf-8")
+    longer.write_text(re.sub(r'"data:audio/[^"]+"', json.dumps(sound), text), encoding="utf-8")
+    with opened(browser, longer, before=QUICK.replace("16", "3")) as page:
+        begin(page)
+        for until_then, told in ((least - 0.5, "Hear more of A and B"), (least + 0.3, "Hear more of B first")):
+            page.keyboard.press("a")
+            until(page, f"players[0].currentTime > {until_then} && !players[0].paused")
+            page.keyboard.press("a")  # stops it
+            until(page, "players[0].paused")
+            page.keyboard.press("1")
+            assert told in page.inner_text("#status")
 
 
 def test_an_answer_can_be_changed_and_another_listener_starts_anew(
@@ -151,7 +198,7 @@ def test_an_answer_can_be_changed_and_another_listener_starts_anew(
     page_file: Path,
     tmp_path: Path,
 ) -> None:
-    with opened(browser, page_file, accept_downloads=True) as page:
+    with opened(browser, page_file, before=QUICK, accept_downloads=True) as page:
         begin(page, '=1+"x"')
         answer(page, "1")
         page.click("#back")
@@ -184,7 +231,7 @@ def test_without_a_store_answers_are_held_while_the_page_is_open_and_that_is_sai
     page_file: Path,
     tmp_path: Path,
 ) -> None:
-    with opened(browser, page_file, accept_downloads=True) as page:
+    with opened(browser, page_file, before=QUICK, accept_downloads=True) as page:
         assert page.is_hidden("#unkept")
         page.add_init_script(NO_STORE)
         page.reload()
@@ -214,15 +261,19 @@ def test_narrow_and_dark_pages_can_be_used_by_everybody(
     page_file: Path,
     scheme: str,
 ) -> None:
-    with opened(browser, page_file, viewport={"width": 360, "height": 700}, color_scheme=scheme) as page:
+    phone = {"width": 360, "height": 700}
+    with opened(browser, page_file, before=QUICK, viewport=phone, color_scheme=scheme, has_touch=True) as page:
         assert serious_faults(page) == []
+        assert small_targets(page) == []
         begin(page, "a" * 60)
         assert serious_faults(page) == []
+        assert small_targets(page) == []
         for _ in range(5):
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             answer(page, "1")
         assert page.is_visible("#end")
         assert serious_faults(page) == []
+        assert small_targets(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

@@ -28,6 +28,7 @@ from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.listening import choose_pairs, random_set
 from otoscope.explainers.listening_page import arrange, write_page
 from otoscope.explainers.listening_score import Answer
+from otoscope.explainers.listening_sounds import sounds_of
 from otoscope.explainers.methods import Settings
 from tests.builders import noise
 
@@ -410,6 +411,46 @@ def test_targets_are_asked_for_in_words() -> None:
     contrast = dataclasses.replace(found.target, against=1)
     assert listening_page.in_words(dataclasses.replace(found, target=contrast)) == "early bird rather than late"
     assert listening_page.in_words(make(output="regression")) == "high early bird"
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_page_that_would_be_too_large_is_refused_before_most_of_it_is_made(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: bool
+) -> None:
+    page, made = tmp_path / "listen.html", list[Any]()
+
+    def counted(*given: Any, **how: Any) -> Any:
+        made.append(given)
+        return sounds_of(*given, **how)
+
+    _, _, text = written(results, page, 12, reference=reference)
+    page.unlink()
+    mb = sum(map(len, re.findall(r"data:audio/mpeg;base64,[\w+/=]+", text))) / 1e6
+    monkeypatch.setattr(listening_page, "sounds_of", counted)
+    with pytest.raises(OtoscopeError) as caught:
+        written(results, page, 12, reference=reference, most_mb=0.5 * mb)
+    told = re.search(r"of about (\S+) MB, and .* \(--pairs (\d+)\), or allow more by --max-mb 1$", str(caught.value))
+    assert told is not None, caught.value
+    assert float(told.group(1)) == pytest.approx(mb, rel=0.2)
+    assert len(made) == listening_page.PROBED
+    assert not page.exists()
+    written(results, page, int(told.group(2)), reference=reference, most_mb=0.5 * mb)
+
+
+def test_a_page_that_even_one_pair_makes_too_large_asks_for_a_shorter_span(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(OtoscopeError, match=r"explain a shorter span \(--duration\), or allow more by --max-mb 1$"):
+        written(results, tmp_path / "listen.html", 1, most_mb=1e-3)
+
+
+def test_a_recording_beside_several_pairs_lies_in_the_page_once(results: Path, tmp_path: Path) -> None:
+    content, key, _ = written(results, tmp_path / "listen.html", 12, reference=True, repeats=0)
+    same: dict[tuple[str, float], set[int]] = {}
+    for asked in content["pairs"]:
+        facts = key["pairs"][asked["id"]]
+        same.setdefault((facts["recording"], facts["level"]), set()).add(asked["recording"])
+    assert all(len(places) == 1 for places in same.values())
+    assert len(same) < len(content["pairs"])
+    assert len(content["sounds"]) == 2 * len(content["pairs"]) + len(same)
 
 
 def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(results: Path, tmp_path: Path) -> None:

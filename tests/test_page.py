@@ -33,7 +33,7 @@ from otoscope.explainers.page import page_data, prediction
 from otoscope.explainers.report import write_pages, write_report
 from otoscope.explainers.store import load_explanation, result_folder, save
 from tests.browser import browser as browser
-from tests.browser import opened, serious_faults, until
+from tests.browser import opened, serious_faults, small_targets, until
 from tests.builders import RATE, Function, noise, sigmoid, tone
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -324,6 +324,101 @@ def test_everything_works_by_keyboard(page: Page, folder: Path) -> None:
     page.locator("#parts input").first.focus()
     page.keyboard.press(" ")
     assert page.inner_text("#count") == f"{(n := len(explanations(folder)[0].weights)) - 1} of {n} parts on"
+
+
+def focused(page: Page) -> Any:
+    """Tell which row of the list of parts has the focus, and on which control."""
+    return page.evaluate(
+        """(({activeElement: at}) => [
+            [...document.querySelectorAll("#parts [role=row]")].indexOf(at.closest("[role=row]")), at.tagName
+        ])(document)"""
+    )
+
+
+def test_the_list_of_parts_is_one_stop_of_the_tab_key(page: Page, folder: Path) -> None:
+    last = len(explanations(folder)[0].weights) - 1
+    here = max(0, last - 10) + 1
+    page.locator("#ladder").focus()
+    page.keyboard.press("Tab")
+    assert focused(page) == [0, "INPUT"]
+    told = [
+        ("ArrowDown", 1, "INPUT"),
+        ("ArrowRight", 1, "BUTTON"),
+        ("ArrowRight", 1, "BUTTON"),
+        ("ArrowDown", 2, "BUTTON"),
+        ("ArrowUp", 1, "BUTTON"),
+        ("Home", 0, "BUTTON"),
+        ("ArrowUp", 0, "BUTTON"),
+        ("End", last, "BUTTON"),
+        ("ArrowLeft", last, "INPUT"),
+        ("PageUp", here - 1, "INPUT"),
+        ("ArrowDown", here, "INPUT"),
+    ]
+    for key, row, control in told:
+        page.keyboard.press(key)
+        assert focused(page) == [row, control], key
+    assert page.evaluate("otoscope.marked === +document.activeElement.value")  # shown in the picture
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press(" ")
+    assert not page.locator("#parts input").nth(here).is_checked()
+    page.keyboard.press("Tab")
+    assert focused(page)[0] == -1  # out of the list at once
+    page.keyboard.press("Shift+Tab")
+    assert focused(page) == [here, "INPUT"]  # and back to where it was
+    page.keyboard.press("Shift+Tab")
+    assert focused(page)[0] == -1
+    page.locator("#parts button").nth(3).click()
+    page.locator("#ladder").focus()
+    page.keyboard.press("Tab")
+    assert focused(page) == [3, "BUTTON"]
+    assert page.locator("#parts [tabindex='0']").count() == 1
+    assert "Space switches" in page.inner_text("#keys")
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+@pytest.mark.parametrize("closer", [1.0, 8.0])
+def test_lines_around_the_evidence_are_one_pixel_thick_however_near(
+    browser: Browser, folder: Path, ratio: int, closer: float
+) -> None:
+    with opened(browser, folder / "report.html", device_scale_factor=ratio) as page:
+        until(page, "document.body.dataset.ready === 'yes'")
+        page.evaluate(f"otoscope.seek(1); otoscope.zoom({closer})")
+        n_ink, n_thick = page.evaluate(
+            """() => {
+                const canvas = document.getElementById("stage"), ratio = devicePixelRatio;
+                const left = Math.round(otoscope.gutter * ratio), width = canvas.width - left;
+                const height = Math.floor(otoscope.depth * ratio);
+                const { data } = canvas.getContext("2d").getImageData(left, 0, width, height);
+                const isInk = (x, y) => [0, 1, 2].every((i) => data[4 * (y * width + x) + i] === 20);
+                let ink = 0, thick = 0; // of two pixels by two
+                for (let y = 1; y < height; y++) for (let x = 1; x < width; x++) {
+                    ink += isInk(x, y);
+                    thick += isInk(x, y) && isInk(x - 1, y) && isInk(x, y - 1) && isInk(x - 1, y - 1);
+                }
+                return [ink, thick];
+            }"""
+        )
+        assert n_ink > 200
+        assert n_thick == 0
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_every_control_is_large_enough_for_a_finger(browser: Browser, folder: Path, width: int) -> None:
+    with opened(browser, folder / "report.html", viewport={"width": width, "height": 740}, has_touch=True) as page:
+        until(page, "document.body.dataset.ready === 'yes'")
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        assert small_targets(page) == []
+        page.locator("#closer").click()
+        page.evaluate("otoscope.look(0, 1)")
+        slider = page.locator("#pan")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        assert box is not None
+        for x, y in ((3, 12), (21, 12), (12, 3), (12, 21)):  # all on the thumb, so nothing jumps
+            page.mouse.click(box["x"] + x, box["y"] + y)
+            assert slider.input_value() == "0", (x, y)
+        page.mouse.click(box["x"] + 60, box["y"] + 12)
+        assert slider.input_value() != "0"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

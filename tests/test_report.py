@@ -21,13 +21,14 @@ from otoscope.adapters.audio import Audio, write_wav
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.wrap import wrap
 from otoscope.cli import main
+from otoscope.console import print_result
 from otoscope.explainers.document import to_document
 from otoscope.explainers.explain import explain
 from otoscope.explainers.methods import Settings
 from otoscope.explainers.page import encoded
-from otoscope.explainers.report import find_results, sentence, write_report
+from otoscope.explainers.report import find_results, sentence, summary, write_report
 from otoscope.explainers.store import result_folder, save
-from otoscope.explainers.story import command, story
+from otoscope.explainers.story import command, story, with_notes
 
 RATE = 16000
 EVIL = '<img src=x onerror="alert(1)">&{{7*7}}'
@@ -161,6 +162,10 @@ def test_the_story_says_what_was_heard_what_carried_it_and_how_far_to_trust_it(t
     assert carried == sentence(document)
     assert document["verdict"]["reasons"][0] in trusted
     assert escape(carried) in text
+    remedies = document["verdict"]["remedies"]
+    assert trusted.endswith(f" What may help: {', or '.join(remedies)}.")
+    earlier = {**document, "verdict": {key: document["verdict"][key] for key in ("word", "reasons")}}
+    assert "What may help" not in story(earlier)[2]
     unchecked = {**document, "verdict": None}
     assert "--gates quick" in story(unchecked)[2]
     contrast = {**document, "target": {**document["target"], "name": "a-b", "against": 1}}
@@ -186,3 +191,35 @@ def test_the_command_makes_the_explanation_again(tmp_path: Path) -> None:
     other = json.loads((find_results(tmp_path / "two")[0] / "explanation.json").read_text())
     assert other["weights"] == document["weights"]
     assert other["round_trip"] == document["round_trip"]
+
+
+def test_what_did_not_pass_stands_on_the_page_and_in_the_terminal_with_its_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = make_report(tmp_path)
+    document = next(
+        document
+        for folder in find_results(tmp_path)
+        if (document := json.loads((folder / "explanation.json").read_text()))["method"] == "lime"
+    )
+    verdict = document["verdict"]
+    assert verdict["word"] != "trust"
+    for remedy in verdict["remedies"]:
+        assert f"; what may help: {remedy}</li>" in text
+    print_result(summary(document))
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  verdict     {verdict['word']}: {verdict['reasons'][0]}" in lines
+    assert f"  may help    {', or '.join(verdict['remedies'])}" in lines
+    print_result(summary({**document, "verdict": {"word": "caution", "reasons": ["why"]}}))
+    assert "may help" not in capsys.readouterr().out
+
+
+def test_a_range_of_frequencies_is_told_in_notes_too(tmp_path: Path) -> None:
+    assert with_notes("part 12: 1.2-1.6 s, 400-800 Hz") == "part 12: 1.2-1.6 s, 400-800 Hz (G4 to G5)"
+    assert with_notes("cell 1: 0.0-2.0 s, 0.44-1.05 kHz") == "cell 1: 0.0-2.0 s, 0.44-1.05 kHz (A4 to C6)"
+    assert with_notes("part 2: 0.0-2.0 s, 0-262 Hz") == "part 2: 0.0-2.0 s, 0-262 Hz (up to C4)"
+    for plain in ("harmonic", "C#", "event 3: 0.10-0.25 s", "mostly A4 (440 Hz)", "part 1: 0.0-1.0 s, 0-12 Hz"):
+        assert with_notes(plain) == plain
+    make_report(tmp_path)
+    told = [sentence(json.loads((folder / "explanation.json").read_text())) for folder in find_results(tmp_path)]
+    assert any(re.search(r"The strongest is cell \d.* Hz \((up to )?[A-G]", one) for one in told)

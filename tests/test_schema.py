@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from click.testing import CliRunner
 
 from otoscope.adapters.audio import Audio
-from otoscope.cli import main
 from otoscope.explainers.explain import explain
 from otoscope.explainers.explanation import Explanation
 from otoscope.explainers.report import find_results, write_report
-from otoscope.explainers.store import save
+from otoscope.explainers.store import load_explanation, save
+from otoscope.explainers.story import story
 from tests import test_two_level as levels
 from tests.builders import RATE, TinyImageNet, music, torch_model
 from tests.test_exports import EVIL, explained
@@ -86,6 +86,9 @@ def test_every_kind_of_result_keeps_the_schema_and_no_key_is_undescribed(results
         key: value for key, value in told.items() if key not in ("windows", "gates", "verdict", "curves", "memory")
     }
     assert faults("explanation", older) == []
+    if told["verdict"]:
+        earlier = {key: value for key, value in told["verdict"].items() if key != "remedies"}
+        assert faults("explanation", {**told, "verdict": earlier}) == []
     newer = {**told, "anew": 1, "span": {**told["span"], "anew": 1}}
     assert faults("explanation", newer) == []
     assert faults("explanation", newer, shut=True)
@@ -110,14 +113,6 @@ def test_the_index_keeps_its_schema(results: Path) -> None:
     assert faults("index", index, shut=True) == []
 
 
-def test_the_demo_keeps_the_schema_too(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo")])
-    assert done.exit_code == 0, done.output
-    told = [json.loads((folder / "explanation.json").read_text("utf-8")) for folder in find_results(tmp_path / "demo")]
-    assert [faults("explanation", one, shut=True) for one in told] == [[]] * 4
-    assert {one["method"] for one in told} == {"lime", "occlusion", "gradcam", "two_level"}
-
-
 Break = Callable[[Document], Any]
 BROKEN: dict[str, tuple[str, Break]] = {
     "another schema": ("lime", lambda d: d.update(schema="otoscope/explanation/2")),
@@ -131,6 +126,7 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a span of no length": ("lime", lambda d: d["span"].update(duration=0)),
     "no answer to silence": ("lime", lambda d: d["round_trip"].pop("off")),
     "an unknown verdict": ("lime", lambda d: d["verdict"].update(word="perhaps")),
+    "a remedy that is no list": ("lime", lambda d: d["verdict"].update(remedies="more calls")),
     "a window without a score": ("lime", lambda d: d["windows"][0].pop("score")),
     "a window that ends in words": ("lime", lambda d: d["windows"][0].update(end="late")),
     "a figure in words": ("lime", lambda d: d["fidelity"].update(r2="good")),
@@ -185,3 +181,17 @@ def test_every_key_is_described(name: str) -> None:
     found = dict(described(schema(name)))
     assert len(found) > 30
     assert [path for path, told in found.items() if not told] == []
+
+
+def test_results_of_earlier_versions_load_without_remedies(results: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(results / "lime", tmp_path / "lime")
+    told = document(results, "lime")
+    assert told["verdict"].pop("remedies")
+    told.pop("windows")
+    told["settings"].pop("zoom")
+    (folder / "explanation.json").write_text(json.dumps(told), encoding="utf-8")
+    found = load_explanation(folder).verdict
+    assert found is not None
+    assert found.word == told["verdict"]["word"]
+    assert "What may help" not in story(told)[2]
+    assert write_report(tmp_path).exists()

@@ -63,14 +63,14 @@ def test_what_cannot_be_read_is_told_as_by_loading(tmp_path: Path) -> None:
     late = np.zeros(200_000, dtype=np.float32)
     late[-1] = np.nan
     soundfile.write(tmp_path / "nan.wav", late, 8000, subtype="FLOAT")
-    whole = tmp_path / "whole.mp3"
-    soundfile.write(whole, noise(seconds=20, rate=22050), 22050)
-    (tmp_path / "cut.mp3").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    whole = tmp_path / "whole.flac"
+    soundfile.write(whole, noise(seconds=4, rate=16000), 16000)
+    (tmp_path / "cut.flac").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (tmp_path / "text.wav").write_text("no audio")
     soundfile.write(tmp_path / "days.wav", np.zeros(90_000, dtype=np.int16), 1)
     for name, fault in {
         "nan.wav": "NaN or infinite",
-        "cut.mp3": "cut off",
+        "cut.flac": "cannot be read",
         "text.wav": "cannot be read",
         "days.wav": "too long",
         "none.wav": "no such file",
@@ -78,6 +78,17 @@ def test_what_cannot_be_read_is_told_as_by_loading(tmp_path: Path) -> None:
         with pytest.raises(OtoscopeError, match=fault) as caught:
             survey(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "ogg"])
+def test_a_recording_that_is_cut_off_is_the_one_that_loading_gives(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"cut.{kind}"
+    soundfile.write(path, noise(seconds=25, rate=8000), 8000)
+    assert survey(path).faults == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found, loaded = survey(path), load_audio(path)
+    assert found.faults == loaded.faults != ()
+    assert (found.n_samples, found.sha256) == (len(loaded.samples), loaded.sha256)
 
 
 def windows_of(samples: np.ndarray, window: int, step: float, *, tail: bool) -> list[int]:
