@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack, suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,7 +28,9 @@ def load_librosa() -> ModuleType:
     """
     from filelock import FileLock
 
-    with FileLock(lock_file()):
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError):  # a disk that knows no locks: go on without
+            stack.enter_context(FileLock(lock_file()))
         for name in MODULES:
             import_module(f"librosa.{name}")
     return import_module("librosa")

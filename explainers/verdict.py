@@ -63,7 +63,8 @@ class Gate:
         """Tell one figure in words."""
         more, above = ("less", "below") if value < 0 else ("more", "above")
         short = value >= 0 and not self.low_is_good and self.judge(value) != "trust"
-        return self.says.format(value=value, size=abs(value), more=more, above=above, only="only " if short else "")
+        size = f"{abs(value):.2f}" if abs(value) >= 0.005 else "less than 0.01"
+        return self.says.format(value=value, size=size, more=more, above=above, only="only " if short else "")
 
 
 MORE_CALLS = "more calls (--calls {calls})"
@@ -78,7 +79,7 @@ SILENCE = "silence for parts that are off (--off silence)"
 GATES = {
     "over_random": Gate(
         "switching parts off in the order of their weights changes the answer {more} than a random order does, "
-        "{only}by {size:.2f} of the range",
+        "{only}by {size} of the range",
         0.08,
         0.02,
         missing="whether the order of the weights beats a random one could not be measured",
@@ -86,7 +87,7 @@ GATES = {
     ),
     "over_energy": Gate(
         "switching parts off in the order of their weights changes the answer {more} than switching off the loudest "
-        "first does, {only}by {size:.2f} of the range",
+        "first does, {only}by {size} of the range",
         0.02,
         -0.05,
         missing="whether the order of the weights beats that of loudness could not be measured",
@@ -94,13 +95,13 @@ GATES = {
     ),
     "in_silence": Gate(
         "with silence for parts that are off, the order of the weights changes the answer {more} than a random order "
-        "does, {only}by {size:.2f} of the range",
+        "does, {only}by {size} of the range",
         0.1,
         -0.05,
         remedies=(SILENCE,),
     ),
     "kept": Gate(
-        "the evidence alone scores {above} all parts off, by {size:.2f} of what the whole recording adds",
+        "the evidence alone scores {above} all parts off, by {size} of what the whole recording adds",
         0.0,
         -inf,
         remedies=(LIME, MEAN),

@@ -2,7 +2,8 @@
 
 speed
     Seconds of the whole of LIME (segment, decompose, compose, predict, fit) in ratio to a bare batched `predict` of as
-    many recordings of the same length; beside it `lime_image`, Captum `Lime` and `KernelShap`, which perturb the
+    many recordings of the same length; the same of `explain` as it comes, which also zooms in, plays the evidence and
+    opens the gates; beside it `lime_image`, Captum `Lime` and `KernelShap`, which perturb the
     model's mel bands and so skip the STFT that the bare calls pay for.
 stability
     Agreement of designed and random neighbourhoods between seeds, and with a reference of 30,000 calls: Spearman's rank
@@ -38,6 +39,7 @@ from otoscope.adapters.network import NetworkModel
 from otoscope.adapters.windows import Windowed
 from otoscope.explainers.explain import parts_stft
 from otoscope.explainers.makers import make_parts
+from otoscope.explainers.methods import Settings
 from otoscope.explainers.neighbourhoods import make_masks
 from otoscope.explainers.parts import Parts
 from otoscope.explainers.routes import bands_scorer, score_masks, waveform_scorer
@@ -118,6 +120,10 @@ def speed() -> None:
     for name, calls, route, goal in rows:
         seconds = clock(lambda n=calls, r=route: whole_lime(model, audio, n, r), 2)  # type: ignore[misc]
         print(f"| LIME, {name} route | {calls} | {seconds:.2f} | {seconds / base[calls]:.2f} | {goal} |")
+    for calls in (1024, 4096):
+        settings = Settings(calls=calls)
+        seconds = clock(lambda s=settings: otoscope.explain(model, audio, settings=s), 2)  # type: ignore[misc]
+        print(f"| explain, as it comes | {calls} | {seconds:.2f} | {seconds / base[calls]:.2f} | |")
     for name, work in rivals(model, audio).items():
         seconds = clock(work, 1)
         print(f"| {name} | 1024 | {seconds:.2f} | {seconds / base[1024]:.2f} | |")

@@ -73,6 +73,9 @@ def test_a_good_explanation_beats_loudness_and_chance_and_is_trusted() -> None:
     assert got.gates["fit"] > 0.8  # type: ignore[operator]
     assert got.verdict is not None
     assert got.verdict.word == "trust"
+    praise = story(to_document(got))[2]
+    assert got.verdict.reasons[2] in praise
+    assert praise.endswith(f"; and {len(got.verdict.reasons) - 3} more.")
 
 
 @pytest.mark.parametrize("broken", [shuffled, inverted])
@@ -328,3 +331,8 @@ def test_of_what_the_model_denies_nothing_is_kept(monkeypatch: pytest.MonkeyPatc
     assert not {"kept", "lost"} & got.gates.keys()
     assert got.verdict is not None
     assert got.verdict.word == "trust"
+
+
+def test_a_figure_too_small_for_two_digits_is_told_as_such() -> None:
+    assert "less than switching off the loudest first does, by less than 0.01" in GATES["over_energy"].tell(-0.002)
+    assert "only by 0.01 of the range" in GATES["over_energy"].tell(0.012)
