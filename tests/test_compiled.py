@@ -9,6 +9,7 @@ from pathlib import Path
 import librosa
 import pytest
 
+from otoscope.adapters import compiled
 from otoscope.adapters.compiled import load_librosa, lock_file
 from tests.test_layout import PACKAGES, ROOT
 
@@ -54,6 +55,11 @@ def test_librosa_is_imported_in_one_place() -> None:
     files = [path for name in PACKAGES for path in (ROOT / name).glob("*.py")]
     assert [path.name for path in files if importing.search(path.read_text("utf-8"))] == []
     assert load_librosa() is librosa
+
+
+def test_a_place_that_cannot_be_locked_costs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "lock_file", lambda: tmp_path)  # a folder
+    assert load_librosa.__wrapped__() is librosa
 
 
 def test_the_lock_lies_beside_numbas_files(monkeypatch: pytest.MonkeyPatch) -> None:
