@@ -9,6 +9,7 @@ outlined. Time in seconds of the recording, frequency in hertz on a log axis wit
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -147,11 +148,15 @@ def fitted(text: str, inches: float, size: str) -> str:
     from matplotlib.textpath import text_to_path
 
     text, font = one_line(text), FontProperties(size=size)
-    for n in range(min(len(text), 200), 1, -1):
-        told = shortened(text, n)
-        if text_to_path.get_text_width_height_descent(told, font, ismath=False)[0] <= 72 * inches:
-            return told
-    return text[:1]
+    lengths = range(2, min(len(text), 200) + 1)
+
+    def points(n: int) -> float:
+        return float(text_to_path.get_text_width_height_descent(shortened(text, n), font, ismath=False)[0])
+
+    if len(lengths) and points(lengths[-1]) <= 72 * inches:
+        return shortened(text, lengths[-1])
+    n_fitting = bisect_right(lengths, 72 * inches, key=points)
+    return shortened(text, lengths[n_fitting - 1]) if n_fitting else text[:1]
 
 
 def rows(parts: Parts) -> Floats:

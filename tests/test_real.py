@@ -66,23 +66,12 @@ def test_the_demos_evidence_keeps_its_class(demo: tuple[Path, str]) -> None:
 def test_speech_music_and_a_whale_get_complete_reports(music: Path, tmp_path: Path) -> None:
     names = ("speech", "brahms", "humpback")
     files = [str(music / f"{name}.ogg") for name in names]
-    methods = ["--method", "lime", "--method", "occlusion", "--method", "gradcam"]
-    arguments = [
-        "explain",
-        *files,
-        *methods,
-        "--n-parts",
-        "16",
-        "--calls",
-        "64",
-        "--out",
-        str(tmp_path / "out"),
-        "--json",
-    ]
+    asked = ["--method", "lime", "--method", "gradcam", "--n-parts", "16", "--calls", "64", "--json"]
+    arguments = ["explain", *files, *asked, "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert len(found["results"]) == 9
+    assert len(found["results"]) == 6
     for one in found["results"]:
         files_there = {path.name for path in Path(one["folder"]).iterdir()}
         assert {"explanation.json", "original.wav", "evidence.wav", "complement.wav", "map.png"} <= files_there
