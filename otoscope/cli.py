@@ -18,7 +18,7 @@ from otoscope.cli_lab import benchmark, train
 from otoscope.cli_listen import listen
 from otoscope.cli_models import card, doctor, methods, models
 from otoscope.cli_report import report
-from otoscope.console import Group, print_json, print_result, stop_cleanly
+from otoscope.console import Group, print_json, print_result, stop_cleanly, tell_faults
 from otoscope.options import BATCH, CALLS, DEVICE, FILES, FORCE, JSON, MODEL, NETWORK, RESUME, SEED, TRUST, options
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def predict(files: tuple[Path, ...], model_name: str, as_json: bool, **loading: 
 
     recordings = [load_audio(file) for file in files]
     for audio in recordings:
-        for fault in audio.faults:
-            click.echo(f"otoscope: note: {audio.name}: {fault}", err=True)
+        tell_faults(audio)
     model = load_model(model_name, **loading)
     found: list[dict[str, Any]] = []
     for audio in recordings:

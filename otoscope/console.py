@@ -8,11 +8,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from otoscope.adapters.errors import OtoscopeError, one_line
+
+if TYPE_CHECKING:
+    from otoscope.adapters.audio import Audio
 
 Progress = Callable[[int, int], None]
 
@@ -53,6 +56,12 @@ def bar(label: str) -> Iterator[Progress]:
             shown.update(done - shown.pos)
 
         yield update
+
+
+def tell_faults(audio: Audio) -> None:
+    """Say on standard error what is wrong with the file of a recording, yet does not stop the work."""
+    for fault in audio.faults:
+        click.echo(f"otoscope: note: {audio.name}: {fault}", err=True)
 
 
 def print_json(document: Any) -> None:

@@ -12,7 +12,7 @@ from otoscope.adapters.audio import load_audio
 from otoscope.adapters.errors import OtoscopeError
 from otoscope.adapters.model import BATCH_SIZE, Model
 from otoscope.adapters.registry import load_model, name_of
-from otoscope.console import bar
+from otoscope.console import bar, tell_faults
 from otoscope.corpus import find_corpus
 from otoscope.explainers.document import to_document
 from otoscope.explainers.effects import TwoLevel, find_feature
@@ -100,7 +100,7 @@ def check(run: Run) -> None:
     _check_corpus(run, two_level=any(entry.needs_two_level for entry in entries))
     check_out(run.out, keep=not (run.force or run.resume))
     for file in run.files:
-        load_audio(file)
+        tell_faults(load_audio(file))
     if run.settings.stems:
         _check_stems(run)
 

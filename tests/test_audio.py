@@ -172,6 +172,7 @@ def test_a_file_that_is_cut_off_works_and_says_so_in_the_terminal_and_the_report
     asked = ["explain", str(cut), "--method", "occlusion", "--parts", "grid", "--n-parts", "4"]
     result = CliRunner().invoke(main, [*asked, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
+    assert f"otoscope: note: cut.wav: {told}" in result.stderr.splitlines()  # at once
     assert f"  note        {told}" in result.stdout.splitlines()
     assert told in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     document = json.loads(next((tmp_path / "out").glob("**/explanation.json")).read_text(encoding="utf-8"))
