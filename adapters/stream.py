@@ -100,14 +100,13 @@ def survey(path: str | Path, *, max_seconds: float = DAY) -> Recording:
     path = Path(path)
     with opened(path, max_seconds=max_seconds) as file:
         rate = int(file.samplerate)
-    digest, n_samples, silent = hashlib.sha256(str(rate).encode() + b"\0"), 0, True
-    for block in _mono(path, BLOCK * rate):
-        if not np.isfinite(block).all():
-            raise OtoscopeError(f"{path}: holds NaN or infinite samples; repair or export it again")
-        digest.update(block.tobytes())
-        n_samples += len(block)
-        silent = silent and not block.any()
-    with opened(path, max_seconds=max_seconds) as file:
+        digest, n_samples, silent = hashlib.sha256(str(rate).encode() + b"\0"), 0, True
+        for block in _mono(path, BLOCK * rate):
+            if not np.isfinite(block).all():
+                raise OtoscopeError(f"{path}: holds NaN or infinite samples; repair or export it again")
+            digest.update(block.tobytes())
+            n_samples += len(block)
+            silent = silent and not block.any()
         fault = cut_off(file, n_samples)
     faults = () if fault is None else (f"the file {fault}",)
     return Recording(path, plain(path.name), rate, n_samples, digest.hexdigest(), silent, faults)

@@ -21,7 +21,6 @@ from otoscope.explainers.methods import HOMES
 from otoscope.explainers.remedies import in_use
 from otoscope.explainers.store import load_explanation, read_document
 from otoscope.explainers.story import command, story
-from otoscope.explainers.story import sentence as sentence
 from otoscope.explainers.verdict import Statement, statements
 
 if TYPE_CHECKING:

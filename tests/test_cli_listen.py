@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from otoscope.adapters.errors import OtoscopeError
-from otoscope.cli_listen import listen, read_answers, read_key
+from otoscope.cli_listen import listen
 from otoscope.console import Group
 from otoscope.explainers import listening_page
+from otoscope.explainers.listening_answers import read_answers, read_key
 from tests.test_cli import assert_refused
 from tests.test_listening import make_key, make_results
 

@@ -1,5 +1,6 @@
 """The corpus: crops are what the model hears, windows are what it is asked about."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 import soundfile
 import torch
 
+from otoscope.adapters.errors import OtoscopeError
+from otoscope.mer_models import midlevel_nets, midlevel_sections
 from otoscope.mer_models.corpus import Vary, cut, listen, transposed
 from otoscope.mer_models.data import Clip
+from otoscope.mer_models.descriptor_trials import spans
 from otoscope.mer_models.harmonics import FRONT_END, N_SAMPLES, RATE
 from tests.songs import tone
 
@@ -28,6 +32,20 @@ def test_windows_follow_each_other_and_a_rest_is_left_out(clip: Clip) -> None:
     assert longer.shape == (1, 20 * RATE)
     assert not longer[0, 14 * RATE :].any()
     assert cut(clip, rate=16000, n_samples=96000).shape == (2, 96000)
+
+
+def test_a_recording_that_is_cut_off_is_not_learnt_from(clip: Clip) -> None:
+    content = clip.path.read_bytes()
+    clip.path.write_bytes(content[: len(content) // 2])
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: cut(clip, rate=RATE, n_samples=N_SAMPLES),
+        lambda: listen([clip], FRONT_END),
+        lambda: midlevel_sections.listen([clip], midlevel_nets.HEARING),
+        lambda: spans(clip.path),
+    )
+    for read in readers:
+        with pytest.raises(OtoscopeError, match=r"a\.wav: is cut off: .* fetch or export it again"):
+            read()
 
 
 def test_a_crop_is_what_the_model_hears(clip: Clip) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from otoscope.explainers.document import to_document
 from otoscope.explainers.explanation import Explanation
-from otoscope.explainers.report import sentence
+from otoscope.explainers.story import sentence
 from tests.test_exports import explained
 
 EVIL = '<img src=x onerror="alert(1)">'

@@ -26,9 +26,9 @@ from otoscope.explainers.document import to_document
 from otoscope.explainers.explain import explain
 from otoscope.explainers.methods import Settings
 from otoscope.explainers.page import encoded
-from otoscope.explainers.report import find_results, sentence, summary, write_report
+from otoscope.explainers.report import find_results, summary, write_report
 from otoscope.explainers.store import result_folder, save
-from otoscope.explainers.story import command, story, with_notes
+from otoscope.explainers.story import command, sentence, story, with_notes
 
 RATE = 16000
 EVIL = '<img src=x onerror="alert(1)">&{{7*7}}'
